@@ -1,0 +1,19 @@
+from healthcare import audit
+from healthcare.audit import AuditEvent, AuditQuery
+from healthcare.db import Session
+from healthcare.fields import Page
+from healthcare.http import Api
+
+api = Api()
+
+
+@api.route("GET", "/api/audit")
+def list_audit_events(session: Session, query: AuditQuery) -> Page[AuditEvent]:
+    """List what was done to your patients, mappings, doctors and account
+
+    Newest first.
+    """
+    return audit.search(session, query)
+
+
+lambda_handler = api.handle

@@ -1,0 +1,39 @@
+from healthcare import doctors, mappings
+from healthcare.db import Session
+from healthcare.doctors import Doctor
+from healthcare.errors import Conflict, NotFound
+from healthcare.fields import IdText, Page, PageQuery
+from healthcare.http import Api
+from healthcare.mappings import Mapping, MappingDetails, NewMapping
+
+api = Api()
+
+
+@api.route("POST", "/api/mappings", status=201, location="/api/mappings/{id}", refusals=[NotFound, Conflict])
+def create_mapping(session: Session, body: NewMapping) -> Mapping:
+    """Assign a doctor to a patient of yours"""
+    return mappings.create(session, body)
+
+
+@api.route("GET", "/api/mappings")
+def list_mappings(session: Session, query: PageQuery) -> Page[MappingDetails]:
+    """List your mappings"""
+    return mappings.search(session, query)
+
+
+@api.route("GET", "/api/mappings/{id}")
+def list_doctors_of_mapped_patient(session: Session, id: IdText, query: PageQuery) -> Page[Doctor]:
+    """List the doctors of a patient
+
+    The id is the patient's. (A path part has one name only, and DELETE takes a mapping's.)
+    """
+    return doctors.of_patient(session, id, query)
+
+
+@api.route("DELETE", "/api/mappings/{id}", status=204)
+def delete_mapping(session: Session, id: IdText, if_match: list[int] | None) -> None:
+    """Take a doctor away from a patient"""
+    return mappings.delete(session, id, if_match)
+
+
+lambda_handler = api.handle

@@ -1,0 +1,114 @@
+"""The vocabulary that models share: text, ids, dates, pages."""
+
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+MAX_ID = 2**63 - 1
+
+NO_NUL = r"^[^\x00]*$"  # PostgreSQL's text holds every character but this one
+
+
+class Input(BaseModel):
+    """What a client sends: an unknown field is a typo or an attempt, and is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def unchanged() -> Any:
+    """The default of a field in a JSON merge patch (RFC 7396): when it is absent, it stays as it is."""
+    return Field(default_factory=lambda: None)
+
+
+class Output(BaseModel):
+    """What a client gets."""
+
+
+def _digits(value: object) -> object:
+    if isinstance(value, str) and not re.fullmatch(r"0|[1-9][0-9]{0,18}", value, re.ASCII):
+        raise PydanticCustomError("integer", "Input should be an integer written in decimal digits")
+    return value
+
+
+def _not_in_the_future(value: date) -> date:
+    # The day begins in the farthest time zone fourteen hours before it does in UTC.
+    if value > (datetime.now(UTC) + timedelta(hours=14)).date():
+        raise PydanticCustomError("date_in_future", "Date should not be in the future")
+    return value
+
+
+Id = Annotated[int, Field(gt=0, le=MAX_ID, strict=True, json_schema_extra={"format": "int64"})]
+"""An id in a JSON body: a number, not a string of one."""
+
+IdText = Annotated[int, BeforeValidator(_digits), Field(gt=0, le=MAX_ID, json_schema_extra={"format": "int64"})]
+"""An id in a path or a query: decimal digits without sign, spaces or leading zeros."""
+
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=NO_NUL)]
+Specialty = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=NO_NUL)]
+Address = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500, pattern=NO_NUL)]
+Phone = Annotated[
+    str, StringConstraints(strip_whitespace=True, max_length=32, pattern=r"^[0-9+(][0-9 ()+./x#-]{2,31}$")
+]
+Email = Annotated[
+    str,
+    StringConstraints(
+        strip_whitespace=True,
+        max_length=254,
+        pattern=r"^[^\s@\x00-\x1f\x7f]+@[^\s@.\x00-\x1f\x7f]+(\.[^\s@.\x00-\x1f\x7f]+)+$",
+    ),
+]
+SearchText = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200, pattern=NO_NUL)]
+DateOfBirth = Annotated[date, Field(strict=True, ge=date(1800, 1, 1)), AfterValidator(_not_in_the_future)]
+Gender = Literal["male", "female", "other", "unknown"]
+"""The codes of HL7 FHIR's administrative gender."""
+
+
+def encode_cursor(last_id: int) -> str:
+    return urlsafe_b64encode(last_id.to_bytes(8)).rstrip(b"=").decode()
+
+
+def _decode_cursor(value: object) -> int:
+    try:
+        last_id = int.from_bytes(urlsafe_b64decode(f"{value}="))
+    except ValueError:
+        last_id = 0
+    if not 0 < last_id <= MAX_ID or encode_cursor(last_id) != value:
+        raise PydanticCustomError("cursor", "Input should be the next_cursor of an earlier page")
+    return last_id
+
+
+Cursor = Annotated[
+    int, BeforeValidator(_decode_cursor), WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9_-]{11}$"})
+]
+"""On the wire the id of the last row seen, as eight bytes in base64url; clients treat it as opaque."""
+
+
+class Row(Output):
+    """What a list has items of; a list is in the order of their ids."""
+
+    id: int
+
+
+Item = TypeVar("Item", bound=Row)
+
+
+class PageQuery(Input):
+    limit: Annotated[int, BeforeValidator(_digits), Field(ge=1, le=100, description="Rows of a page.")] = 20
+    cursor: Annotated[Cursor | None, Field(description="The `next_cursor` of the page before.")] = None
+
+
+class Page(Output, Generic[Item]):
+    items: list[Item]
+    next_cursor: str | None = Field(description="Ask for the next page with it; null on the last one.")
+
+
+def page(model: type[Item], rows: Sequence[Item], query: PageQuery) -> Page[Item]:
+    """A page of `rows`, which were selected with one more than `query.limit` to see whether another page follows."""
+    items = list(rows[: query.limit])
+    more = len(rows) > query.limit
+    return Page[model](items=items, next_cursor=encode_cursor(items[-1].id) if more else None)  # type: ignore[valid-type]

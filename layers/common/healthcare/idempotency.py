@@ -1,0 +1,65 @@
+"""One row for one Idempotency-Key, however often and however simultaneously a client asks."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import BaseModel
+
+from .db import Session
+from .errors import IdempotencyKeyReused, Unavailable
+
+
+class _Stored(BaseModel):
+    fingerprint: bytes
+    response: str
+
+
+def once(session: Session, key: str, fingerprint: bytes, answer: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Calls `answer` unless the caller's `key` has one from the last 24 hours, which is then given again.
+
+    Key and row are written in one transaction: a twin at the same time waits for it at the key's unique index, and a
+    failure leaves neither behind. Raises IdempotencyKeyReused when the key came with another `fingerprint`.
+    """
+    with session.transaction():
+        claimed = session.execute(
+            """
+            DELETE FROM idempotency_keys
+             WHERE user_id = %(user_id)s AND created_at < now() - interval '24 hours';
+            INSERT INTO idempotency_keys (user_id, key, fingerprint)
+            VALUES (%(user_id)s, %(key)s, %(fingerprint)s)
+            ON CONFLICT DO NOTHING
+            """,
+            user_id=session.user_id,
+            key=key,
+            fingerprint=fingerprint,
+        )
+        if claimed:
+            response = answer()
+            session.execute(
+                """
+                UPDATE idempotency_keys
+                   SET response = %(response)s
+                 WHERE user_id = %(user_id)s AND key = %(key)s
+                """,
+                user_id=session.user_id,
+                key=key,
+                response=json.dumps(response),
+            )
+            return response
+        stored = session.row(
+            _Stored,
+            """
+            SELECT fingerprint, response
+              FROM idempotency_keys
+             WHERE user_id = %(user_id)s AND key = %(key)s
+            """,
+            user_id=session.user_id,
+            key=key,
+        )
+    if stored is None:  # it ran out between the two statements
+        raise Unavailable
+    if stored.fingerprint != fingerprint:
+        raise IdempotencyKeyReused("This key came with another request before; use a new one for each creation.")
+    replay: dict[str, Any] = json.loads(stored.response)
+    return replay

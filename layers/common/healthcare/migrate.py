@@ -1,0 +1,72 @@
+"""Brings a database to the newest version: plain SQL files, in order, a transaction each.
+
+Run as the owner, directly and not through the proxy. `make run`, the tests and functions/migrate call it.
+"""
+
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+_FILES = Path(__file__).parent / "migrations"
+_LOCK = 7_242_637  # of this application's choosing; two migrations at once run one after the other
+
+
+class MigrationError(Exception):
+    """The database was not made by these files, or is newer than they are."""
+
+
+def migrate(conninfo: str = "", *, passwords: Mapping[str, str] | None = None, files: Path = _FILES) -> list[str]:
+    """Applies what is missing and returns the names of those files.
+
+    `passwords` sets the passwords of the roles named, for servers where they log in with one. Raises MigrationError,
+    and psycopg.Error when a file fails, which then has left no trace.
+    """
+    applied: list[str] = []
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
+        connection.execute(
+            """
+            CREATE TABLE IF NOT EXISTS schema_migrations (
+                name       text PRIMARY KEY,
+                checksum   text NOT NULL,
+                applied_at timestamptz NOT NULL DEFAULT now()
+            )
+            """
+        )
+        known: dict[str, str] = dict(connection.execute("SELECT name, checksum FROM schema_migrations").fetchall())
+        available = {path.stem: path.read_bytes() for path in sorted(files.glob("[0-9]*.sql"))}
+        _refuse_a_different_past(known, available)
+        for name in sorted(available.keys() - known.keys()):
+            _apply(connection, name, available[name])
+            applied.append(name)
+        for role, password in (passwords or {}).items():
+            connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(password)))
+    return applied
+
+
+def grant_admin(conninfo: str, email: str) -> bool:
+    """Makes the user with this e-mail address an admin; False when there is none."""
+    with psycopg.connect(conninfo) as connection:
+        return bool(connection.execute("UPDATE users SET role = 'admin' WHERE email_key = lower(%s)", [email]).rowcount)
+
+
+def _refuse_a_different_past(known: Mapping[str, str], available: Mapping[str, bytes]) -> None:
+    for name, checksum in known.items():
+        if name not in available:
+            raise MigrationError(f"The database has had {name}, which is not among these migrations: they are older.")
+        if sha256(available[name]).hexdigest() != checksum:
+            raise MigrationError(f"{name} has been edited after it was applied; write a new migration instead.")
+    if known and min(available.keys() - known.keys(), default="~") < max(known):
+        raise MigrationError(f"{min(available.keys() - known.keys())} comes before {max(known)}, which was applied.")
+
+
+def _apply(connection: psycopg.Connection[Any], name: str, content: bytes) -> None:
+    with connection.transaction():
+        connection.execute(content)
+        connection.execute(
+            "INSERT INTO schema_migrations (name, checksum) VALUES (%s, %s)", [name, sha256(content).hexdigest()]
+        )

@@ -1,0 +1,28 @@
+"""The environment, read once, as a frozen object."""
+
+from dataclasses import dataclass, field, fields
+from functools import cache
+from os import environ
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One field for each environment variable of the same name in upper case; times are in seconds."""
+
+    database_auth: str = "password"  # `iam`: a token of the function's own role takes the place of a password
+    cors_allowed_origin: str = "*"
+    bcrypt_cost: int = 12
+    token_keys_secret_id: str = "healthcare/token-keys"
+    token_issuer: str = "healthcare"
+    token_audience: str = "healthcare-api"
+    access_token_lifetime: int = 15 * 60
+    session_idle_lifetime: int = 30 * 24 * 3600
+    session_lifetime: int = 90 * 24 * 3600
+    aws_region: str = field(default="us-east-1")
+
+
+@cache
+def settings() -> Settings:
+    """Raises ValueError when a number is not one."""
+    given = {f: environ[f.name.upper()] for f in fields(Settings) if f.name.upper() in environ}
+    return Settings(**{f.name: int(value) if f.type is int else value for f, value in given.items()})  # type: ignore[arg-type]

@@ -1,0 +1,374 @@
+"""Accounts, their passwords, and the sessions that refresh tokens stand for."""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from datetime import datetime
+from hashlib import sha256
+from ipaddress import IPv6Address, ip_address, ip_network
+from secrets import token_bytes
+from typing import Annotated, Literal
+from uuid import UUID, uuid4
+
+import bcrypt
+from pydantic import AfterValidator, Field, StringConstraints
+from pydantic_core import PydanticCustomError
+
+from . import db, tokens
+from .db import Session
+from .errors import Conflict, Forbidden, Invalid, Stale, TooManyAttempts, Unauthenticated
+from .fields import NO_NUL, Email, Input, Name, Output, unchanged
+from .settings import settings
+
+BCRYPT_LIMIT = 72  # bytes; bcrypt looks at no more
+FREE_ATTEMPTS_OF_ACCOUNT = 5  # failed logins before the first wait, for one account from one address
+FREE_ATTEMPTS_OF_ADDRESS = 50  # and for all accounts from one address
+
+
+def _fits_bcrypt(password: str) -> str:
+    if len(password.encode()) > BCRYPT_LIMIT:
+        raise PydanticCustomError("password_too_long", "Password should have at most 72 bytes in UTF-8")
+    return password
+
+
+NewPassword = Annotated[
+    str,
+    StringConstraints(min_length=8, max_length=BCRYPT_LIMIT, pattern=NO_NUL),
+    AfterValidator(_fits_bcrypt),
+    Field(description="8 characters to 72 bytes; spaces count, also at its ends."),
+]
+GivenPassword = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=NO_NUL)]
+RefreshToken = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=NO_NUL)]
+
+
+class NewUser(Input):
+    name: Name
+    email: Email
+    password: NewPassword
+
+
+class Credentials(Input):
+    email: Email
+    password: GivenPassword
+
+
+class Refresh(Input):
+    refresh_token: RefreshToken
+
+
+class UserChange(Input):
+    name: Name = unchanged()
+
+
+class PasswordChange(Input):
+    current_password: GivenPassword
+    new_password: NewPassword
+
+
+class User(Output):
+    version: int = Field(exclude=True)
+    id: int
+    name: str
+    email: str
+    role: Literal["user", "admin"]
+    created_at: datetime
+    updated_at: datetime
+
+
+class Tokens(Output):
+    access_token: str
+    token_type: Literal["Bearer"] = "Bearer"
+    expires_in: int = Field(description="Seconds until the access token ends.")
+    refresh_token: str = Field(description="Good for one refresh.")
+    user: User
+
+
+class EmailTaken(Conflict):
+    slug, title = "email-taken", "The e-mail address is taken"
+
+
+_REFUSALS: db.Refusals = {
+    "users_email_key": lambda: EmailTaken("There is an account with this e-mail address already."),
+}
+
+
+def register(session: Session, new: NewUser) -> User:
+    _refuse_guessable(new.password, "/password", new.email, new.name)
+    user = session.row(
+        User,
+        """
+        INSERT INTO users (name, email, password_hash)
+        VALUES (%(name)s, %(email)s, %(password_hash)s)
+        RETURNING id, name, email, role, version, created_at, updated_at
+        """,
+        name=new.name,
+        email=new.email,
+        password_hash=_hash(new.password),
+        refusals=_REFUSALS,
+    )
+    assert user
+    return user
+
+
+def get(session: Session) -> User:
+    user = session.row(
+        User,
+        """
+        SELECT id, name, email, role, version, created_at, updated_at
+          FROM users
+         WHERE id = %(id)s
+        """,
+        id=session.user_id,
+    )
+    if user is None:
+        raise Unauthenticated("This account does not exist any more.")
+    return user
+
+
+def rename(session: Session, change: UserChange, if_match: list[int] | None) -> User:
+    user = session.row(
+        User,
+        """
+        UPDATE users
+           SET name = coalesce(%(name)s, name)
+         WHERE id = %(id)s AND (%(if_match)s::bigint[] IS NULL OR version = ANY (%(if_match)s))
+        RETURNING id, name, email, role, version, created_at, updated_at
+        """,
+        id=session.user_id,
+        name=change.name,
+        if_match=if_match,
+    )
+    if user is None:
+        get(session)
+        raise Stale("The account has changed since the version in If-Match.")
+    return user
+
+
+def change_password(session: Session, change: PasswordChange) -> None:
+    """Ends every session of the user: whoever knew the old password is out."""
+    account = session.row(
+        _Account,
+        """
+        SELECT id, name, email, role, version, created_at, updated_at, password_hash
+          FROM users
+         WHERE id = %(id)s
+        """,
+        id=session.user_id,
+    )
+    if account is None:
+        raise Unauthenticated("This account does not exist any more.")
+    _refuse_guessable(change.new_password, "/new_password", account.email, account.name)
+    changed = _matches(change.current_password, account.password_hash) and session.execute(
+        """
+        WITH changed AS (
+            UPDATE users
+               SET password_hash = %(new_hash)s
+             WHERE id = %(id)s AND password_hash = %(old_hash)s
+            RETURNING id
+        ), ended AS (
+            DELETE FROM sessions
+             WHERE user_id IN (SELECT id FROM changed)
+        )
+        SELECT id FROM changed
+        """,
+        id=session.user_id,
+        old_hash=account.password_hash,
+        new_hash=_hash(change.new_password),
+    )
+    if not changed:
+        raise Forbidden("The current password is not right.")
+
+
+# Sessions -----------------------------------------------------------------------------------------------------------
+
+
+class _Account(User):
+    password_hash: str
+
+
+class _Attempt(Output):
+    """`account` is None for an unknown e-mail address."""
+
+    admitted: bool
+    retry_after: int
+    account: _Account | None
+
+
+def log_in(session: Session, credentials: Credentials, source_ip: str) -> Tokens:
+    """An attempt is counted before it is judged, so that many at once gain nothing; success takes the count back."""
+    account_subject, address_subject = _attempt_subjects(credentials.email, source_ip)
+    attempt = session.row(
+        _Attempt,
+        """
+        WITH attempted AS (
+            INSERT INTO login_attempts AS a (subject, failures, blocked_until)
+            VALUES (%(account)s, 1, now()), (%(address)s, 1, now())
+            ON CONFLICT (subject) DO UPDATE
+               SET failures = CASE WHEN a.updated_at < now() - interval '1 hour' THEN 1 ELSE a.failures + 1 END,
+                   blocked_until = now() + interval '1 second' * CASE
+                       WHEN a.updated_at < now() - interval '1 hour' THEN 0
+                       ELSE floor(least(900, 2 ^ least(10, a.failures + 1
+                                - CASE WHEN a.subject = %(account)s THEN %(account_free)s ELSE %(address_free)s END)))
+                       END,
+                   updated_at = now()
+             WHERE a.blocked_until <= now()
+            RETURNING subject
+        )
+        SELECT (SELECT count(*) = 2 FROM attempted) AS admitted,
+               (SELECT coalesce(greatest(1, ceil(extract(epoch FROM max(blocked_until) - now()))), 1)::int
+                  FROM login_attempts
+                 WHERE subject IN (%(account)s, %(address)s)) AS retry_after,
+               (SELECT to_jsonb(u) FROM users u WHERE u.email_key = lower(%(email)s)) AS account
+        """,
+        email=credentials.email,
+        account=account_subject,
+        address=address_subject,
+        account_free=FREE_ATTEMPTS_OF_ACCOUNT,
+        address_free=FREE_ATTEMPTS_OF_ADDRESS,
+    )
+    assert attempt
+    if not attempt.admitted:
+        raise TooManyAttempts("There were too many failed logins; wait before the next one.", attempt.retry_after)
+    account = attempt.account
+    if not _matches(credentials.password, account.password_hash if account else None) or account is None:
+        raise Unauthenticated("The e-mail address or the password is not right.")
+    session_id, secret = uuid4(), token_bytes(32)
+    session.execute(
+        """
+        DELETE FROM login_attempts
+         WHERE subject = %(account)s OR updated_at < now() - interval '1 day';
+        UPDATE login_attempts
+           SET failures = failures - 1, blocked_until = now()
+         WHERE subject = %(address)s;
+        DELETE FROM sessions
+         WHERE user_id = %(user_id)s AND expires_at < now();
+        UPDATE users
+           SET password_hash = %(new_hash)s
+         WHERE id = %(user_id)s AND password_hash = %(old_hash)s AND %(new_hash)s IS NOT NULL;
+        INSERT INTO sessions (id, user_id, token_hash, expires_at)
+        VALUES (%(session_id)s, %(user_id)s, %(token_hash)s, now() + %(idle_lifetime)s * interval '1 second')
+        """,
+        account=account_subject,
+        address=address_subject,
+        user_id=account.id,
+        old_hash=account.password_hash,
+        new_hash=_hash(credentials.password) if _cost(account.password_hash) < settings().bcrypt_cost else None,
+        session_id=session_id,
+        token_hash=_token_hash(secret),
+        idle_lifetime=settings().session_idle_lifetime,
+    )
+    return _tokens(account, session_id, secret)
+
+
+def refresh(session: Session, given: Refresh) -> Tokens:
+    """A token that was spent already has been stolen, from its owner or by its user: its session ends."""
+    session_id, old_secret = _parse_refresh_token(given.refresh_token)
+    new_secret = token_bytes(32)
+    user = session.row(
+        User,
+        """
+        UPDATE sessions s
+           SET token_hash = %(new_hash)s,
+               expires_at = least(now() + %(idle_lifetime)s * interval '1 second',
+                                  s.created_at + %(lifetime)s * interval '1 second')
+          FROM users u
+         WHERE s.id = %(session_id)s AND s.token_hash = %(old_hash)s AND s.expires_at > now() AND u.id = s.user_id
+        RETURNING u.id, u.name, u.email, u.role, u.version, u.created_at, u.updated_at
+        """,
+        session_id=session_id,
+        old_hash=_token_hash(old_secret),
+        new_hash=_token_hash(new_secret),
+        idle_lifetime=settings().session_idle_lifetime,
+        lifetime=settings().session_lifetime,
+    )
+    if user is None:
+        _end_session(session, session_id)
+        raise Unauthenticated("The refresh token is not valid any more; log in again.")
+    return _tokens(user, session_id, new_secret)
+
+
+def log_out(session: Session, given: Refresh) -> None:
+    try:
+        session_id, _ = _parse_refresh_token(given.refresh_token)
+    except Unauthenticated:
+        return  # not a token of ours: there is nothing to end
+    _end_session(session, session_id)
+
+
+def _end_session(session: Session, session_id: UUID) -> None:
+    session.execute("DELETE FROM sessions WHERE id = %(session_id)s", session_id=session_id)
+
+
+def _tokens(user: User, session_id: UUID, secret: bytes) -> Tokens:
+    return Tokens(
+        access_token=tokens.issue(user.id, user.role),
+        expires_in=settings().access_token_lifetime,
+        refresh_token=urlsafe_b64encode(session_id.bytes + secret).decode(),
+        user=User.model_validate(user, from_attributes=True),
+    )
+
+
+def _parse_refresh_token(token: str) -> tuple[UUID, bytes]:
+    """The session's id and the secret: 16 and 32 bytes, in base64url 64 characters."""
+    try:
+        content = urlsafe_b64decode(token.encode("ascii"))
+    except ValueError:
+        content = b""
+    if len(content) != 48:
+        raise Unauthenticated("The refresh token is not valid any more; log in again.")
+    return UUID(bytes=content[:16]), content[16:]
+
+
+def _token_hash(secret: bytes) -> bytes:
+    """Nothing slower is needed for 256 random bits."""
+    return sha256(secret).digest()
+
+
+def _attempt_subjects(email: str, source_ip: str) -> tuple[bytes, bytes]:
+    """What failures are counted by: the account from this address, and the address. Neither is stored in the clear.
+
+    With the address in both, nobody can lock a user out from elsewhere. An IPv6 host has a whole /64 to itself.
+    """
+    address = ip_address(source_ip)
+    network = str(ip_network((address, 64), strict=False)) if isinstance(address, IPv6Address) else source_ip
+    return (
+        sha256(f"account {email.lower()} {network}".encode()).digest(),
+        sha256(f"address {network}".encode()).digest(),
+    )
+
+
+# Passwords ----------------------------------------------------------------------------------------------------------
+
+
+def _refuse_guessable(password: str, pointer: str, email: str, name: str) -> None:
+    lowered = password.lower()
+    if lowered in (email.lower(), email.lower().partition("@")[0], name.lower()):
+        raise Invalid([(pointer, "Password should not be your own e-mail address or name")])
+
+
+def _hash(password: str) -> str:
+    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(settings().bcrypt_cost)).decode()
+
+
+def _cost(password_hash: str) -> int:
+    return int(password_hash.split("$")[2])
+
+
+def _matches(password: str, password_hash: str | None) -> bool:
+    """Takes the time of one hash at today's cost, whether the account is unknown (None) or has an older, cheaper hash.
+
+    2^c + (2^c + 2^(c+1) + ... + 2^(C-1)) = 2^C: a comparison at the hash's own cost c, and decoys for the rest.
+    """
+    target = settings().bcrypt_cost
+    given = password.encode()[:BCRYPT_LIMIT]  # as bcrypt did for those who registered with more elsewhere
+    if password_hash is None:
+        bcrypt.checkpw(given, _decoy(target))
+        return False
+    matches = bcrypt.checkpw(given, password_hash.encode())
+    if not matches:
+        for cost in range(_cost(password_hash), target):
+            bcrypt.checkpw(given, _decoy(cost))
+    return matches
+
+
+def _decoy(cost: int) -> bytes:
+    """A hash that no password is known to have."""
+    return b"$2b$%02d$" % cost + b"." * 53
