@@ -204,8 +204,10 @@ class Request:
             except ValidationError as error:
                 problems += _problems(error, f"path/{name}", "/")
         if route.query:
+            given = self._event.get("multiValueQueryStringParameters") or {}
+            problems += [(f"query/{name}", "Input should be given once") for name, all_ in given.items() if len(all_) > 1]
             try:
-                arguments["query"] = route.query.model_validate(self._query(problems))
+                arguments["query"] = route.query.model_validate(self._query())
             except ValidationError as error:
                 problems += _problems(error, "query", "/")
         if route.if_match:
@@ -223,10 +225,8 @@ class Request:
             arguments["source_ip"] = self._context["identity"]["sourceIp"]
         return arguments
 
-    def _query(self, problems: list[tuple[str, str]]) -> dict[str, str]:
-        values: dict[str, list[str]] = self._event.get("multiValueQueryStringParameters") or {}
-        problems += [(f"query/{name}", "Input should be given once") for name, all_ in values.items() if len(all_) > 1]
-        return {name: all_[-1] for name, all_ in values.items()}
+    def _query(self) -> dict[str, str]:
+        return dict(self._event.get("queryStringParameters") or {})
 
     def _body(self) -> bytes:
         media_type = self._headers.get("content-type", "application/json").partition(";")[0].strip().lower()
@@ -372,8 +372,7 @@ class Request:
         return str(full).removesuffix(self.path) if full.endswith(self.path) else ""
 
     def _next_page(self, cursor: str) -> str:
-        query = {name: values[-1] for name, values in self._event["multiValueQueryStringParameters"].items()}
-        return f"{self._stage()}{self.path}?{urlencode(query | {'cursor': cursor})}"
+        return f"{self._stage()}{self.path}?{urlencode(self._query() | {'cursor': cursor})}"
 
 
 def _problems(error: ValidationError, prefix: str, separator: str) -> list[tuple[str, str]]:

@@ -1,0 +1,128 @@
+"""What people read: the interactive page, openapi.json, and what each problem means.
+
+Only the standard library is imported, so that a cold start takes no time. Swagger UI is the copy inside Powertools,
+which lies in the layer.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping
+from html import escape
+from importlib.util import find_spec
+from os import environ
+from pathlib import Path
+from string import Template
+from typing import Any
+
+Content = tuple[str, str]  # media type and text
+
+HERE = Path(__file__).parent
+HTML, CSS, SCRIPT = "text/html; charset=utf-8", "text/css; charset=utf-8", "text/javascript; charset=utf-8"
+
+# Swagger UI sets styles from its script; everything comes from where the page came from.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+class NotFound(Exception):
+    pass
+
+
+def read_page(parameters: Mapping[str, str]) -> Content:
+    return HTML, (HERE / "page.html").read_text("utf-8")
+
+
+def read_asset(parameters: Mapping[str, str]) -> Content:
+    match parameters["file"]:
+        case "page.css" as file:
+            return CSS, (HERE / file).read_text("utf-8")
+        case "page.js" as file:
+            return SCRIPT, (HERE / file).read_text("utf-8")
+        case "swagger-ui.min.css" as file:
+            return CSS, (_swagger_ui() / file).read_text("utf-8")
+        case "swagger-ui-bundle.min.js" as file:
+            return SCRIPT, (_swagger_ui() / file).read_text("utf-8")
+    raise NotFound("There is no such file.")
+
+
+def read_openapi(parameters: Mapping[str, str]) -> Content:
+    return "application/json", (HERE / "openapi.json").read_text("utf-8")
+
+
+def read_problem(parameters: Mapping[str, str]) -> Content:
+    problem = json.loads((HERE / "problems.json").read_text("utf-8")).get(parameters["slug"])
+    if problem is None:
+        raise NotFound("There is no such kind of problem.")
+    page = Template((HERE / "problem.html").read_text("utf-8"))
+    return HTML, page.substitute({name: _html(str(text)) for name, text in problem.items()}, slug=parameters["slug"])
+
+
+ROUTES: Mapping[str, Callable[[Mapping[str, str]], Content]] = {
+    "/docs": read_page,
+    "/docs/{file}": read_asset,
+    "/openapi.json": read_openapi,
+    "/problems/{slug}": read_problem,
+}
+
+
+def lambda_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
+    request_id = event["requestContext"]["requestId"]
+    try:
+        status = 200
+        content_type, body = ROUTES[event["resource"]](event["pathParameters"] or {})
+    except NotFound as error:
+        status = 404
+        content_type, body = "application/problem+json", _not_found(str(error), event["path"], request_id)
+    _log(f"{event['httpMethod']} {event['resource']}", status, request_id)
+    return {"statusCode": status, "headers": _headers(content_type, request_id), "body": body}
+
+
+def _swagger_ui() -> Path:
+    """Found without importing Powertools, which would take longer than all the rest."""
+    package = find_spec("aws_lambda_powertools")
+    assert package
+    assert package.submodule_search_locations
+    return Path(package.submodule_search_locations[0], "event_handler", "openapi", "swagger_ui")
+
+
+def _html(text: str) -> str:
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
+
+
+def _not_found(detail: str, path: str, request_id: str) -> str:
+    return json.dumps(
+        {
+            "type": "/problems/not-found",
+            "title": "Not found",
+            "status": 404,
+            "detail": detail,
+            "instance": path,
+            "request_id": request_id,
+        }
+    )
+
+
+def _headers(content_type: str, request_id: str) -> dict[str, str]:
+    origin = environ.get("CORS_ALLOWED_ORIGIN", "*")
+    return {
+        "Content-Type": content_type,
+        "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+        "Referrer-Policy": "no-referrer",
+        "X-Request-Id": request_id,
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        "Access-Control-Allow-Origin": origin,
+        "Access-Control-Expose-Headers": "ETag, Location, Link, Retry-After, X-Request-Id",
+        **({} if origin == "*" else {"Vary": "Origin"}),
+    }
+
+
+def _log(message: str, status: int, request_id: str) -> None:
+    """The access log, in the form that the other functions' logger gives it."""
+    if environ.get("POWERTOOLS_LOG_LEVEL", "INFO") in ("DEBUG", "INFO"):
+        service = environ.get("POWERTOOLS_SERVICE_NAME", "docs")
+        line = {"level": "INFO", "message": message, "service": service, "status": status, "request_id": request_id}
+        sys.stdout.write(json.dumps(line) + "\n")

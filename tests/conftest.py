@@ -1,0 +1,188 @@
+"""A real PostgreSQL for the whole run, and for each test a database of its own, cloned from a migrated template."""
+
+import io
+import json
+import logging
+import os
+import secrets
+import sys
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import psycopg
+import pytest
+from moto import mock_aws
+
+from healthcare.migrate import migrate
+from local.postgres import EmbeddedPostgres
+from tests.gateway import Client, Environment, Gateway
+from tests.wire import Wire
+
+TEMPLATE = "healthcare_template"
+SECRET = "healthcare/token-keys"
+ROLES = ("healthcare_owner", "healthcare_auth", "healthcare_api")
+
+# Nothing of the machine's own configuration reaches a test.
+for name in [name for name in os.environ if name.startswith(("PG", "AWS_", "POWERTOOLS_"))]:
+    del os.environ[name]
+os.environ |= {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_REGION": "us-east-1",
+    "BCRYPT_COST": "4",
+    "POWERTOOLS_SERVICE_NAME": "tests",
+    "TOKEN_KEYS_SECRET_ID": SECRET,
+}
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    settings = {
+        "fsync": "off",
+        "synchronous_commit": "off",
+        "full_page_writes": "off",
+        "scram_iterations": "1",
+        "max_connections": "100",
+    }
+    with EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), settings) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def passwords() -> dict[str, str]:
+    return {role: secrets.token_hex(8) for role in ROLES}
+
+
+@pytest.fixture(scope="session")
+def template(
+    server: EmbeddedPostgres, passwords: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> EmbeddedPostgres:
+    """The server with the roles and a migrated database to clone; functions find their passwords as libpq does."""
+    password_file = tmp_path_factory.mktemp("libpq") / "pgpass"
+    password_file.touch(mode=0o600)
+    password_file.write_text("".join(f"*:*:*:{role}:{password}\n" for role, password in passwords.items()))
+    os.environ |= {"PGHOST": "127.0.0.1", "PGPORT": str(server.port), "PGPASSFILE": str(password_file)}
+    with psycopg.connect(server.conninfo(), autocommit=True) as connection:
+        connection.execute("CREATE ROLE healthcare_owner LOGIN CREATEROLE")
+        connection.execute(
+            psycopg.sql.SQL("ALTER ROLE healthcare_owner PASSWORD {}").format(passwords["healthcare_owner"])
+        )
+        connection.execute(f"CREATE DATABASE {TEMPLATE} OWNER healthcare_owner")
+    conninfo = server.conninfo(user="healthcare_owner", password=passwords["healthcare_owner"], dbname=TEMPLATE)
+    migrate(conninfo, passwords={role: passwords[role] for role in ROLES[1:]})
+    return server
+
+
+class Database:
+    """One test's database, to look into and to log in to as any role."""
+
+    def __init__(self, server: EmbeddedPostgres, name: str, passwords: dict[str, str]) -> None:
+        self.server = server
+        self.name = name
+        self._passwords = passwords
+
+    def conninfo(self, role: str = "postgres") -> str:
+        """`postgres` is the superuser: row-level security does not bind it."""
+        if role == "postgres":
+            return self.server.conninfo(dbname=self.name)
+        return self.server.conninfo(dbname=self.name, user=role, password=self._passwords[role])
+
+    def connect(self, role: str = "postgres") -> psycopg.Connection:
+        return psycopg.connect(self.conninfo(role), autocommit=True)
+
+    def value(self, query: str, *values: object) -> object:
+        """The first column of the first row, as the superuser sees it."""
+        with self.connect() as connection:
+            row = connection.execute(query, values).fetchone()
+        return row[0] if row else None
+
+
+@pytest.fixture
+def database(template: EmbeddedPostgres, passwords: dict[str, str]) -> Iterator[Database]:
+    name = f"test_{secrets.token_hex(6)}"
+    with psycopg.connect(template.conninfo(), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER healthcare_owner")
+        os.environ["PGDATABASE"] = name
+        yield Database(template, name, passwords)
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def secrets_manager() -> Iterator[None]:
+    keys = {"current": "first", "keys": {"first": b64encode(secrets.token_bytes(32)).decode()}}
+    with mock_aws():
+        boto3.client("secretsmanager").create_secret(Name=SECRET, SecretString=json.dumps(keys))
+        yield
+
+
+@pytest.fixture(scope="session")
+def environments() -> dict[str, Environment]:
+    folders = sorted(path.parent for path in Path("functions").glob("*/app.py"))
+    return {folder.name: Environment(folder) for folder in folders}
+
+
+@pytest.fixture
+def gateway(environments: dict[str, Environment], database: Database, secrets_manager: None) -> Iterator[Gateway]:
+    yield Gateway(environments)
+    for environment in environments.values():
+        environment.disconnect()
+
+
+@pytest.fixture
+def log_lines(environments: dict[str, Environment]) -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """What the functions have logged since, parsed."""
+    (handler,) = logging.getLogger("tests").handlers
+    assert isinstance(handler, logging.StreamHandler)
+    stream = io.StringIO()
+    before = handler.setStream(stream)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    handler.setStream(before or sys.stdout)
+
+
+@pytest.fixture
+def anonymous(gateway: Gateway) -> Client:
+    return Client(gateway)
+
+
+@pytest.fixture
+def sign_up(anonymous: Client) -> Callable[..., Client]:
+    """Registers somebody and logs them in."""
+
+    def sign_up(name: str = "Ann", *, admin: bool = False) -> Client:
+        email = f"{name.lower()}-{secrets.token_hex(4)}@example.org"
+        account = {"name": name, "email": email, "password": f"the password of {name}"}
+        user = anonymous.post("/api/auth/register", account).expect(201)
+        if admin:
+            with psycopg.connect(
+                host="127.0.0.1", user="healthcare_owner", dbname=os.environ["PGDATABASE"]
+            ) as connection:
+                connection.execute("UPDATE users SET role = 'admin' WHERE id = %s", [user["id"]])
+        tokens = anonymous.post("/api/auth/login", {k: account[k] for k in ("email", "password")}).expect(200)
+        return Client(anonymous.gateway, tokens["access_token"], user | {"password": account["password"]}, tokens)
+
+    return sign_up
+
+
+@pytest.fixture
+def ann(sign_up: Callable[..., Client]) -> Client:
+    return sign_up("Ann")
+
+
+@pytest.fixture
+def bob(sign_up: Callable[..., Client]) -> Client:
+    return sign_up("Bob")
+
+
+@pytest.fixture
+def wire(gateway: Gateway, template: EmbeddedPostgres) -> Iterator[Wire]:
+    """The functions' way to PostgreSQL, to be counted or cut."""
+    with Wire(template.port) as wire:
+        os.environ["PGPORT"] = str(wire.port)
+        yield wire
+        os.environ["PGPORT"] = str(template.port)
+        for environment in gateway.environments.values():
+            environment.disconnect()

@@ -1,0 +1,208 @@
+import time
+
+import bcrypt
+import pytest
+
+from tests.conftest import Database
+from tests.gateway import Client
+
+ACCOUNT = {"name": "Ann", "email": "Ann@Example.org", "password": "correct horse"}
+
+
+def test_a_new_user_is_a_user_and_shows_no_hash(anonymous: Client, database: Database) -> None:
+    answer = anonymous.post("/api/auth/register", ACCOUNT)
+    user = answer.expect(201)
+    assert user.keys() == {"id", "name", "email", "role", "created_at", "updated_at"}
+    assert (user["name"], user["email"], user["role"]) == ("Ann", "Ann@Example.org", "user")
+    assert answer.headers["Location"] == "/v1/api/auth/me"
+    stored = str(database.value("SELECT password_hash FROM users"))
+    assert stored.startswith("$2b$04$")
+    assert bcrypt.checkpw(b"correct horse", stored.encode())
+
+
+def test_an_email_address_is_taken_in_any_case(anonymous: Client, database: Database) -> None:
+    anonymous.post("/api/auth/register", ACCOUNT).expect(201)
+    again = ACCOUNT | {"email": " aNN@eXAMPLE.ORG "}
+    anonymous.post("/api/auth/register", again).refuse(409, "email-taken")
+    assert database.value("SELECT count(*) FROM users") == 1
+
+
+@pytest.mark.parametrize(
+    "password", ["short", "1234567", "é" * 37, "x" * 73, "nul\x00nul\x00", "ann@example.org", "ANN@example.ORG", None]
+)
+def test_a_weak_password_is_refused(anonymous: Client, database: Database, password: str | None) -> None:
+    problem = anonymous.post("/api/auth/register", ACCOUNT | {"password": password}).refuse(422, "validation")
+    assert [error["pointer"] for error in problem["errors"]] == ["/password"]
+    assert password is None or password not in str(problem["errors"])
+    assert database.value("SELECT count(*) FROM users") == 0
+
+
+def test_a_password_of_72_bytes_counts_to_its_last_and_keeps_its_spaces(anonymous: Client) -> None:
+    password = " " + "é" * 35 + " "
+    anonymous.post("/api/auth/register", ACCOUNT | {"password": password}).expect(201)
+    login = {"email": ACCOUNT["email"], "password": password}
+    anonymous.post("/api/auth/login", login).expect(200)
+    anonymous.post("/api/auth/login", login | {"password": password.strip()}).refuse(401, "unauthenticated")
+
+
+@pytest.mark.parametrize("field", ["role", "id", "password_hash", "version"])
+def test_nobody_chooses_a_role_or_an_id(anonymous: Client, field: str) -> None:
+    anonymous.post("/api/auth/register", ACCOUNT | {field: "admin"}).refuse(422, "validation")
+
+
+def test_a_login_gives_tokens_and_the_user(anonymous: Client) -> None:
+    user = anonymous.post("/api/auth/register", ACCOUNT).expect(201)
+    tokens = anonymous.post("/api/auth/login", {"email": "ANN@example.org", "password": "correct horse"}).expect(200)
+    assert tokens.keys() == {"access_token", "token_type", "expires_in", "refresh_token", "user"}
+    assert (tokens["token_type"], tokens["expires_in"], tokens["user"]) == ("Bearer", 900, user)
+    assert Client(anonymous.gateway, tokens["access_token"]).get("/api/auth/me").expect(200) == user
+
+
+def test_an_unknown_address_and_a_wrong_password_answer_the_same(anonymous: Client) -> None:
+    anonymous.post("/api/auth/register", ACCOUNT).expect(201)
+    wrong = anonymous.post("/api/auth/login", {"email": ACCOUNT["email"], "password": "wrong horse"})
+    unknown = anonymous.post("/api/auth/login", {"email": "bob@example.org", "password": "wrong horse"})
+    wrong.refuse(401, "unauthenticated")
+    assert unknown.json == wrong.json | {"request_id": unknown.json["request_id"]}
+    assert wrong.headers["WWW-Authenticate"] == unknown.headers["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("prefix", ["$2a$", "$2b$", "$2y$"])
+def test_a_cheaper_hash_is_replaced_at_login(
+    anonymous: Client, database: Database, monkeypatch: pytest.MonkeyPatch, prefix: str
+) -> None:
+    old = bcrypt.hashpw(b"correct horse", bcrypt.gensalt(4)).decode().replace("$2b$", prefix)
+    _store_hash(database, old)
+    settings = anonymous.gateway.environments["auth"].modules["healthcare.settings"].settings
+    monkeypatch.setenv("BCRYPT_COST", "5")
+    settings.cache_clear()
+    login = {"email": ACCOUNT["email"], "password": "correct horse"}
+    anonymous.post("/api/auth/login", login | {"password": "wrong horse"}).refuse(401, "unauthenticated")
+    assert database.value("SELECT password_hash FROM users") == old
+    anonymous.post("/api/auth/login", login).expect(200)
+    assert str(database.value("SELECT password_hash FROM users")).startswith("$2b$05$")
+    anonymous.post("/api/auth/login", login).expect(200)
+    monkeypatch.undo()
+    settings.cache_clear()
+
+
+def test_a_longer_password_of_another_system_counts_to_72_bytes(anonymous: Client, database: Database) -> None:
+    _store_hash(database, bcrypt.hashpw(b"x" * 72, bcrypt.gensalt(4)).decode())
+    anonymous.post("/api/auth/login", {"email": ACCOUNT["email"], "password": "x" * 80}).expect(200)
+
+
+def _store_hash(database: Database, password_hash: str) -> None:
+    with database.connect() as connection:
+        connection.execute(
+            "INSERT INTO users (name, email, password_hash) VALUES ('Ann', %s, %s)", [ACCOUNT["email"], password_hash]
+        )
+
+
+def test_a_refresh_token_is_good_for_one_refresh(ann: Client, anonymous: Client) -> None:
+    first = ann.tokens["refresh_token"]
+    second = anonymous.post("/api/auth/refresh", {"refresh_token": first}).expect(200)
+    assert second["user"]["id"] == ann.user["id"]
+    assert second["refresh_token"] != first
+    third = anonymous.post("/api/auth/refresh", {"refresh_token": second["refresh_token"]}).expect(200)
+    anonymous.post("/api/auth/refresh", {"refresh_token": first}).refuse(401, "unauthenticated")
+    anonymous.post("/api/auth/refresh", {"refresh_token": third["refresh_token"]}).refuse(401, "unauthenticated")
+
+
+def test_reuse_ends_its_own_session_only(ann: Client, anonymous: Client) -> None:
+    login = {"email": ann.user["email"], "password": ann.user["password"]}
+    other = anonymous.post("/api/auth/login", login).expect(200)
+    for status in (200, 401):
+        anonymous.post("/api/auth/refresh", {"refresh_token": ann.tokens["refresh_token"]}).expect(status)
+    anonymous.post("/api/auth/refresh", {"refresh_token": other["refresh_token"]}).expect(200)
+
+
+@pytest.mark.parametrize("token", ["x", "é", "A" * 64, "A" * 63, "=" * 64, "a b"])
+def test_a_made_up_refresh_token_proves_nothing(anonymous: Client, token: str) -> None:
+    anonymous.post("/api/auth/refresh", {"refresh_token": token}).refuse(401, "unauthenticated")
+    anonymous.post("/api/auth/logout", {"refresh_token": token}).expect(204)
+
+
+def test_the_database_holds_no_refresh_token(ann: Client, database: Database) -> None:
+    stored = str(database.value("SELECT string_agg(s::text, ' ') FROM sessions s"))
+    assert ann.tokens["refresh_token"] not in stored
+
+
+@pytest.mark.parametrize("expired", ["expires_at = now()", "created_at = now() - interval '90 days', expires_at = now()"])
+def test_a_session_ends_by_itself(ann: Client, anonymous: Client, database: Database, expired: str) -> None:
+    with database.connect() as connection:
+        connection.execute(f"UPDATE sessions SET {expired}")
+    anonymous.post("/api/auth/refresh", {"refresh_token": ann.tokens["refresh_token"]}).refuse(401, "unauthenticated")
+
+
+def test_a_refresh_prolongs_a_session_but_not_for_ever(ann: Client, anonymous: Client, database: Database) -> None:
+    with database.connect() as connection:
+        connection.execute("UPDATE sessions SET created_at = now() - interval '89 days'")
+    anonymous.post("/api/auth/refresh", {"refresh_token": ann.tokens["refresh_token"]}).expect(200)
+    assert database.value("SELECT expires_at - created_at = interval '90 days' FROM sessions")
+
+
+def test_logout_ends_the_session_also_with_a_spent_token(ann: Client, anonymous: Client) -> None:
+    spent = ann.tokens["refresh_token"]
+    tokens = anonymous.post("/api/auth/refresh", {"refresh_token": spent}).expect(200)
+    assert anonymous.post("/api/auth/logout", {"refresh_token": spent}).expect(204) is None
+    anonymous.post("/api/auth/logout", {"refresh_token": spent}).expect(204)
+    anonymous.post("/api/auth/refresh", {"refresh_token": tokens["refresh_token"]}).refuse(401, "unauthenticated")
+
+
+def test_a_user_changes_their_name(ann: Client) -> None:
+    changed = ann.patch("/api/auth/me", {"name": " Anna "}).expect(200)
+    assert changed["name"] == "Anna"
+    assert ann.get("/api/auth/me").json == changed
+    for body in ({"email": "b@example.org"}, {"role": "admin"}, {"name": None}, {"name": ""}):
+        ann.patch("/api/auth/me", body).refuse(422, "validation")
+
+
+def test_a_new_password_ends_every_session(ann: Client, anonymous: Client) -> None:
+    login = {"email": ann.user["email"], "password": ann.user["password"]}
+    change = {"current_password": ann.user["password"], "new_password": "battery staple"}
+    ann.post("/api/auth/password", change | {"current_password": "wrong horse"}).refuse(403, "forbidden")
+    ann.post("/api/auth/password", change | {"new_password": "short"}).refuse(422, "validation")
+    ann.post("/api/auth/password", change | {"new_password": ann.user["email"]}).refuse(422, "validation")
+    anonymous.post("/api/auth/login", login).expect(200)
+    ann.post("/api/auth/password", change).expect(204)
+    anonymous.post("/api/auth/refresh", {"refresh_token": ann.tokens["refresh_token"]}).refuse(401, "unauthenticated")
+    anonymous.post("/api/auth/login", login).refuse(401, "unauthenticated")
+    anonymous.post("/api/auth/login", login | {"password": "battery staple"}).expect(200)
+
+
+def test_failed_logins_are_slowed_for_that_account_from_that_address_only(
+    ann: Client, bob: Client, anonymous: Client, database: Database
+) -> None:
+    login = {"email": ann.user["email"].upper(), "password": ann.user["password"]}
+    for _ in range(5):
+        anonymous.post("/api/auth/login", login | {"password": "wrong horse"}).refuse(401, "unauthenticated")
+    answer = anonymous.post("/api/auth/login", login)
+    answer.refuse(429, "too-many-requests")
+    assert answer.headers["Retry-After"] == "1"
+    anonymous.post("/api/auth/login", {"email": bob.user["email"], "password": bob.user["password"]}).expect(200)
+    elsewhere = anonymous.request("POST", "/api/auth/login", login, source_ip="198.51.100.9")
+    elsewhere.expect(200)
+    time.sleep(1.1)
+    anonymous.post("/api/auth/login", login | {"password": "wrong horse"}).refuse(401, "unauthenticated")
+    assert anonymous.post("/api/auth/login", login).headers["Retry-After"] == "2"
+    time.sleep(2.1)
+    anonymous.post("/api/auth/login", login).expect(200)
+    anonymous.post("/api/auth/login", login | {"password": "wrong horse"}).refuse(401, "unauthenticated")
+    anonymous.post("/api/auth/login", login).expect(200)
+
+
+def test_an_address_that_tries_many_accounts_is_slowed_for_all(ann: Client, anonymous: Client) -> None:
+    login = {"email": ann.user["email"], "password": ann.user["password"]}
+    for number in range(50):
+        guess = {"email": f"user{number}@example.org", "password": "correct horse"}
+        anonymous.request("POST", "/api/auth/login", guess, source_ip="2001:db8::1").refuse(401, "unauthenticated")
+    neighbour = "2001:db8::ffff"
+    anonymous.request("POST", "/api/auth/login", login, source_ip=neighbour).refuse(429, "too-many-requests")
+    anonymous.request("POST", "/api/auth/login", login, source_ip="2001:db8:0:1::1").expect(200)
+
+
+def test_successful_logins_do_not_count_against_an_address(ann: Client, anonymous: Client, database: Database) -> None:
+    login = {"email": ann.user["email"], "password": ann.user["password"]}
+    for _ in range(60):
+        anonymous.post("/api/auth/login", login).expect(200)
+    assert database.value("SELECT sum(failures) FROM login_attempts") == 0
