@@ -96,16 +96,17 @@ class Gateway:
         self.environments = environments
 
     def request(self, event: dict[str, Any]) -> Answer:
-        method, path = event["httpMethod"], event["path"]
-        for route_method, resource, folder, is_open in routes():
-            pattern = re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", resource)
-            match = re.fullmatch(pattern, path)
-            if route_method == method and match:
-                break
-        else:
-            raise AssertionError(f"no route for {method} {path}")
+        for method, resource, folder, is_open in routes():
+            match = re.fullmatch(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", resource), event["path"])
+            if match and method == event["httpMethod"]:
+                return self._forward(event, resource, match.groupdict(), folder, is_open)
+        raise AssertionError(f"no route for {event['httpMethod']} {event['path']}")
+
+    def _forward(
+        self, event: dict[str, Any], resource: str, parameters: Mapping[str, str], folder: str, is_open: bool
+    ) -> Answer:
         event["resource"] = resource
-        event["pathParameters"] = {k: unquote(v) for k, v in match.groupdict().items()} or None
+        event["pathParameters"] = {name: unquote(value) for name, value in parameters.items()} or None
         if not is_open:
             event["requestContext"]["authorizer"] = self.authorize(event["headers"].get("Authorization", ""))
         answer = self.environments[folder].invoke(event)

@@ -127,7 +127,9 @@ def test_the_database_holds_no_refresh_token(ann: Client, database: Database) ->
     assert ann.tokens["refresh_token"] not in stored
 
 
-@pytest.mark.parametrize("expired", ["expires_at = now()", "created_at = now() - interval '90 days', expires_at = now()"])
+@pytest.mark.parametrize(
+    "expired", ["expires_at = now()", "created_at = now() - interval '90 days', expires_at = now()"]
+)
 def test_a_session_ends_by_itself(ann: Client, anonymous: Client, database: Database, expired: str) -> None:
     with database.connect() as connection:
         connection.execute(f"UPDATE sessions SET {expired}")

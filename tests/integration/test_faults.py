@@ -112,7 +112,9 @@ def test_a_deadlock_is_503_and_leaves_nothing_half_done(ann: Client, database: D
         answers: list[Answer] = []
         deletion = threading.Thread(target=lambda: answers.append(ann.delete(f"/api/patients/{patient['id']}")))
         deletion.start()
-        while not database.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s", database.name):
+        while not database.value(
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s", database.name
+        ):
             pass
         other.execute("UPDATE patients SET name = 'Yan'")
         deletion.join()

@@ -92,7 +92,9 @@ def test_a_limit_is_a_number_from_1_to_100(ann: Client, query: str) -> None:
     assert [error["pointer"] for error in problem["errors"]] == ["query/limit"]
 
 
-@pytest.mark.parametrize("cursor", ["", "x", "AAAAAAAAAAA", "AAAAAAAAAAF", "AAAAAAAAAAE=", "_" * 11, "é", "A" * 100, "%00"])
+@pytest.mark.parametrize(
+    "cursor", ["", "x", "AAAAAAAAAAA", "AAAAAAAAAAF", "AAAAAAAAAAE=", "_" * 11, "é", "A" * 100, "%00"]
+)
 def test_a_made_up_cursor_is_refused(ann: Client, cursor: str) -> None:
     problem = ann.get(f"/api/patients?cursor={cursor}").refuse(422, "validation")
     assert [error["pointer"] for error in problem["errors"]] == ["query/cursor"]

@@ -134,7 +134,9 @@ def test_a_deleted_patient_is_gone_with_its_mappings(ann: Client) -> None:
     assert ann.get("/api/mappings").json["items"] == []
 
 
-@pytest.mark.parametrize("id", ["0", "-1", "+1", "1.0", "1e3", "01", "abc", "9223372036854775808", "1%20", "%D9%A3", "%00"])
+@pytest.mark.parametrize(
+    "id", ["0", "-1", "+1", "1.0", "1e3", "01", "abc", "9223372036854775808", "1%20", "%D9%A3", "%00"]
+)
 def test_what_is_no_id_is_refused_and_what_is_unknown_is_not_found(ann: Client, id: str) -> None:
     problem = ann.get(f"/api/patients/{id}").refuse(422, "validation")
     assert [error["pointer"] for error in problem["errors"]] == ["path/id"]

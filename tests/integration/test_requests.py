@@ -14,7 +14,8 @@ LogLines = Callable[[], list[dict[str, Any]]]
 
 
 @pytest.mark.parametrize(
-    "body", ["", "{", "[]", '[{"name": "x"}]', "null", '"x"', "5", "true", "{'name': 'x'}", "[" * 50_000, "\ufeff{}", "{}x"]
+    "body",
+    ["", "{", "[]", '[{"name": "x"}]', "null", '"x"', "5", "true", "{'name': 'x'}", "[" * 50_000, "\ufeff{}", "{}x"],
 )
 def test_a_body_that_is_no_json_object_is_malformed(ann: Client, body: str) -> None:
     ann.post("/api/patients", body).refuse(400, "malformed-body")
@@ -45,13 +46,17 @@ def test_a_body_has_100_kib_at_most(ann: Client) -> None:
     ann.post("/api/patients", "é" * (51 * 1024)).refuse(413, "body-too-large")
 
 
-@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", "", "x"])
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", "", "x"]
+)
 def test_another_content_type_is_refused(ann: Client, content_type: str) -> None:
     answer = ann.post("/api/patients", {"name": "Zoë"}, headers={"Content-Type": content_type})
     answer.refuse(415, "unsupported-media-type")
 
 
-@pytest.mark.parametrize("content_type", ["application/json", "Application/JSON; charset=utf-8", "application/json;x=y"])
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "Application/JSON; charset=utf-8", "application/json;x=y"]
+)
 def test_json_is_json_with_parameters_and_in_any_case(ann: Client, content_type: str) -> None:
     ann.post("/api/patients", {"name": "Zoë"}, headers={"Content-Type": content_type}).expect(201)
 

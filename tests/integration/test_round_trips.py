@@ -30,12 +30,14 @@ PLAIN: dict[str, Callable[[Client, int, int], object]] = {
     "patch": lambda ann, patient, doctor: ann.patch(f"/api/doctors/{doctor}", {"name": "Yan"}).expect(200),
     "delete": lambda ann, patient, doctor: ann.delete(f"/api/patients/{patient}").expect(204),
     "delete of a doctor": lambda ann, patient, doctor: ann.delete(f"/api/doctors/{doctor}").expect(204),
-    "registration": lambda ann, patient, doctor: Client(ann.gateway)
-    .post("/api/auth/register", {"name": "Yan", "email": "yan@example.org", "password": "correct horse"})
-    .expect(201),
-    "refresh": lambda ann, patient, doctor: Client(ann.gateway)
-    .post("/api/auth/refresh", {"refresh_token": ann.tokens["refresh_token"]})
-    .expect(200),
+    "registration": lambda ann, patient, doctor: (
+        Client(ann.gateway)
+        .post("/api/auth/register", {"name": "Yan", "email": "yan@example.org", "password": "correct horse"})
+        .expect(201)
+    ),
+    "refresh": lambda ann, patient, doctor: (
+        Client(ann.gateway).post("/api/auth/refresh", {"refresh_token": ann.tokens["refresh_token"]}).expect(200)
+    ),
     "health": lambda ann, patient, doctor: ann.get("/health").expect(200),
 }
 

@@ -32,7 +32,7 @@ def test_a_lost_update_is_refused(ann: Client, url: str) -> None:
     assert first.headers["ETag"] != etag
     ann.patch(url, {"name": "Second"}, headers={"If-Match": etag}).refuse(412, "stale")
     assert ann.get(url).json["name"] == "First"
-    ann.patch(url, {"name": "Third"}, headers={"If-Match": f'{etag}, {first.headers["ETag"]}'}).expect(200)
+    ann.patch(url, {"name": "Third"}, headers={"If-Match": f"{etag}, {first.headers['ETag']}"}).expect(200)
 
 
 def test_without_if_match_the_last_writer_wins(ann: Client, url: str) -> None:

@@ -205,7 +205,9 @@ class Request:
                 problems += _problems(error, f"path/{name}", "/")
         if route.query:
             given = self._event.get("multiValueQueryStringParameters") or {}
-            problems += [(f"query/{name}", "Input should be given once") for name, all_ in given.items() if len(all_) > 1]
+            problems += [
+                (f"query/{name}", "Input should be given once") for name, all_ in given.items() if len(all_) > 1
+            ]
             try:
                 arguments["query"] = route.query.model_validate(self._query())
             except ValidationError as error:

@@ -1,0 +1,217 @@
+"""Several warm environments at once, each with a connection of its own, against one database."""
+
+import itertools
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from local.postgres import free_port
+from tests.conftest import Database
+from tests.gateway import Answer, Client, Environment, Gateway
+
+DOZEN = 12
+
+
+def _at_once(calls: Iterable[Callable[[], Answer]]) -> list[Answer]:
+    """Their answers, in the order of the calls."""
+    waiting = list(calls)
+    start = threading.Barrier(len(waiting))
+
+    def call(this: Callable[[], Answer]) -> Answer:
+        start.wait()
+        return this()
+
+    with ThreadPoolExecutor(len(waiting)) as pool:
+        return list(pool.map(call, waiting))
+
+
+@pytest.fixture(scope="module")
+def many_environments() -> Callable[[str, int], list[Environment]]:
+    made: dict[str, list[Environment]] = {}
+
+    def environments(function: str, number: int) -> list[Environment]:
+        of_this = made.setdefault(function, [])
+        while len(of_this) < number:
+            of_this.append(Environment(Path("functions", function)))
+        return of_this[:number]
+
+    return environments
+
+
+@pytest.fixture
+def several(
+    gateway: Gateway, many_environments: Callable[[str, int], list[Environment]]
+) -> Iterator[Callable[[Client, str, int], list[Client]]]:
+    """One client's app, on so many devices: each meets an environment of its own of that function."""
+    used: list[Environment] = []
+
+    def several(client: Client, function: str, number: int) -> list[Client]:
+        environments = many_environments(function, number)
+        used.extend(environments)
+        return [
+            Client(Gateway({**gateway.environments, function: environment}), client.token, client.user)
+            for environment in environments
+        ]
+
+    yield several
+    for environment in used:
+        environment.disconnect()
+
+
+Several = Callable[[Client, str, int], list[Client]]
+
+
+def test_a_dozen_identical_registrations_make_one_account(
+    anonymous: Client, several: Several, database: Database
+) -> None:
+    spellings = itertools.product(*((letter.lower(), letter.upper()) for letter in "ann"))
+    emails = itertools.cycle(f"{''.join(spelling)}@example.org" for spelling in spellings)
+    account = {"name": "Ann", "password": "correct horse"}
+    answers = _at_once(
+        partial(app.post, "/api/auth/register", account | {"email": email})
+        for app, email in zip(several(anonymous, "auth", DOZEN), emails, strict=False)
+    )
+    assert Counter(answer.status for answer in answers) == {201: 1, 409: DOZEN - 1}
+    assert database.value("SELECT count(*) FROM users") == 1
+
+
+def test_a_dozen_identical_mappings_make_one(ann: Client, several: Several, database: Database) -> None:
+    patient = ann.create("/api/patients", name="Zoë")
+    doctor = ann.create("/api/doctors", name="Who", specialty="Time")
+    body = {"patient_id": patient["id"], "doctor_id": doctor["id"]}
+    answers = _at_once(partial(app.post, "/api/mappings", body) for app in several(ann, "mappings", DOZEN))
+    assert Counter(answer.status for answer in answers) == {201: 1, 409: DOZEN - 1}
+    assert database.value("SELECT count(*) FROM mappings") == 1
+
+
+def test_a_dozen_creations_with_one_key_make_one_patient_and_get_the_same_answer(
+    ann: Client, several: Several, database: Database
+) -> None:
+    headers = {"Idempotency-Key": "one"}
+    apps = several(ann, "patients", DOZEN)
+    answers = _at_once(partial(app.post, "/api/patients", {"name": "Zoë"}, headers=headers) for app in apps)
+    assert {answer.status for answer in answers} == {201}
+    assert len({answer.text for answer in answers}) == len({answer.headers["Location"] for answer in answers}) == 1
+    assert database.value("SELECT count(*) FROM patients") == 1
+
+
+def test_of_a_dozen_updates_of_one_version_one_wins(ann: Client, several: Several) -> None:
+    url = f"/api/patients/{ann.create('/api/patients', name='Zoë')['id']}"
+    answers = _at_once(
+        partial(app.patch, url, {"name": f"Zoë {number}"}, headers={"If-Match": '"1"'})
+        for number, app in enumerate(several(ann, "patients", DOZEN))
+    )
+    assert Counter(answer.status for answer in answers) == {200: 1, 412: DOZEN - 1}
+    (winner,) = (answer for answer in answers if answer.status == 200)
+    assert ann.get(url).json == winner.json
+    assert ann.get(url).headers["ETag"] == '"2"'
+
+
+def test_a_dozen_uses_of_one_refresh_token_give_one_pair_and_end_the_session(
+    ann: Client, several: Several, database: Database
+) -> None:
+    body = {"refresh_token": ann.tokens["refresh_token"]}
+    apps = several(Client(ann.gateway), "auth", DOZEN)
+    answers = _at_once(partial(app.post, "/api/auth/refresh", body) for app in apps)
+    assert Counter(answer.status for answer in answers) == {200: 1, 401: DOZEN - 1}
+    assert database.value("SELECT count(*) FROM sessions") == 0
+
+
+def test_many_guesses_at_once_get_no_more_tries_than_one_after_the_other(ann: Client, several: Several) -> None:
+    body = {"email": ann.user["email"], "password": "wrong horse"}
+    apps = several(Client(ann.gateway), "auth", DOZEN)
+    answers = _at_once(partial(app.post, "/api/auth/login", body) for app in apps)
+    assert Counter(answer.status for answer in answers) == {401: 5, 429: DOZEN - 5}
+
+
+def test_a_doctor_is_not_deleted_while_somebody_assigns_it(ann: Client, bob: Client) -> None:
+    patient = bob.create("/api/patients", name="Zoë")
+    for _ in range(10):
+        doctor = ann.create("/api/doctors", name="Who", specialty="Time")["id"]
+        assigned, deleted = _at_once(
+            [
+                partial(bob.post, "/api/mappings", {"patient_id": patient["id"], "doctor_id": doctor}),
+                partial(ann.delete, f"/api/doctors/{doctor}"),
+            ]
+        )
+        assert (assigned.status, deleted.status) in {(201, 409), (404, 204)}
+
+
+@pytest.fixture
+def pgbouncer(database: Database, passwords: dict[str, str], tmp_path: Path) -> Iterator[int]:
+    """The port of a pooler like RDS Proxy: each transaction takes one of four connections to PostgreSQL."""
+    program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        pytest.skip("PgBouncer is not installed (Debian: apt-get install pgbouncer)")
+    port = free_port()
+    configuration = tmp_path / "pgbouncer.ini"
+    configuration.write_text(
+        f"""
+        [databases]
+        {database.name} = host=127.0.0.1 port={database.server.port} user=healthcare_api \
+            password={passwords["healthcare_api"]}
+        [pgbouncer]
+        listen_addr = 127.0.0.1
+        listen_port = {port}
+        unix_socket_dir =
+        auth_type = any
+        pool_mode = transaction
+        default_pool_size = 4
+        max_client_conn = 100
+        """.replace("\\\n", "")
+    )
+    command = [program, "-q", *(["-u", "nobody"] if os.geteuid() == 0 else []), str(configuration)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        for _ in range(100):
+            try:
+                psycopg.connect(host="127.0.0.1", port=port, dbname=database.name, user="x").close()
+                break
+            except psycopg.OperationalError:
+                time.sleep(0.05)
+        yield port
+        process.terminate()
+
+
+def test_forty_clients_on_four_pooled_connections_see_their_own_rows_only(
+    sign_up: Callable[..., Client],
+    several: Several,
+    database: Database,
+    pgbouncer: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clients = [sign_up(f"User{number}") for number in range(40)]
+    apps = [
+        Client(app.gateway, client.token, client.user)
+        for client, app in zip(clients, several(clients[0], "patients", 40), strict=True)
+    ]
+    monkeypatch.setenv("PGPORT", str(pgbouncer))
+    used: set[int] = set()
+
+    def work(app: Client) -> Answer:
+        name = app.user["name"]
+        made = []
+        for step in range(15):
+            headers = {"Idempotency-Key": f"{step}"} if step % 3 == 0 else {}
+            patient = app.post("/api/patients", {"name": f"{name} patient {step}"}, headers=headers).expect(201)
+            made.append(patient["id"])
+            app.get(f"/api/patients/{patient['id']}").expect(200)
+            app.get(f"/api/patients/{patient['id'] % 599 + 1}").expect(200 if patient["id"] % 599 + 1 in made else 404)
+            found = app.get("/api/patients?q=patient&limit=100").expect(200)["items"]
+            assert [patient["id"] for patient in found] == made
+            assert {patient["name"].split()[0] for patient in found} == {name}
+        used.add(int(str(database.value("SELECT count(*) FROM pg_stat_activity WHERE usename = 'healthcare_api'"))))
+        return app.get("/api/patients")
+
+    _at_once(partial(work, app) for app in apps)
+    assert max(used) == 4
+    assert database.value("SELECT count(*) FROM patients") == 40 * 15

@@ -1,0 +1,71 @@
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from healthcare.fields import MAX_ID, Cursor, Email, IdText, Name, Phone, encode_cursor
+
+CURSOR: TypeAdapter[int] = TypeAdapter(Cursor)
+ID: TypeAdapter[int] = TypeAdapter(IdText)
+NAME: TypeAdapter[str] = TypeAdapter(Name)
+
+
+@given(st.integers(1, MAX_ID))
+def test_a_cursor_leads_back_to_its_row(last_id: int) -> None:
+    cursor = encode_cursor(last_id)
+    assert len(cursor) == 11
+    assert CURSOR.validate_python(cursor) == last_id
+
+
+@given(st.text())
+def test_a_text_is_a_cursor_in_one_spelling_only_or_refused(text: str) -> None:
+    with suppress(ValidationError):
+        assert encode_cursor(CURSOR.validate_python(text)) == text
+
+
+@given(st.from_regex(r"[A-Za-z0-9_-]{11}", fullmatch=True))
+def test_so_is_what_looks_like_one(text: str) -> None:
+    test_a_text_is_a_cursor_in_one_spelling_only_or_refused.hypothesis.inner_test(text)
+
+
+@given(st.text() | st.integers().map(str))
+def test_an_id_has_one_spelling_only(text: str) -> None:
+    try:
+        assert str(ID.validate_python(text)) == text
+    except ValidationError:
+        assert not (text.isascii() and text.isdigit() and text[0] != "0" and int(text) <= MAX_ID)
+
+
+@given(st.text())
+def test_a_name_is_trimmed_and_nothing_else(text: str) -> None:
+    try:
+        name = NAME.validate_python(text)
+        assert name
+        assert name in text
+        assert not text.replace(name, "", 1).strip()
+    except ValidationError:
+        assert not text.strip() or "\x00" in text or len(text.strip()) > 200
+
+
+@pytest.mark.parametrize(
+    ("field", "good", "bad"),
+    [
+        (
+            Email,
+            ["a@b.co", "o'brien+tag@mail.example.org", "é@exämple.org"],
+            ["a", "a@b", "@b.co", "a@b..co", "a b@c.de"],
+        ),
+        (Phone, ["112", "+44 20 7946 0000", "(555) 123-4567 x89", "030/12345"], ["", "12", "call", "+", "1;2"]),
+    ],
+)
+def test_what_is_plainly_wrong_is_refused_and_what_people_write_is_not(
+    field: Any, good: list[str], bad: list[str]
+) -> None:
+    adapter: TypeAdapter[str] = TypeAdapter(field)
+    assert [adapter.validate_python(f" {text} ") for text in good] == good
+    for text in bad:
+        with pytest.raises(ValidationError):
+            adapter.validate_python(text)
