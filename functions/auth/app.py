@@ -1,13 +1,13 @@
 from healthcare import users
 from healthcare.db import Session
-from healthcare.errors import Conflict, Forbidden, TooManyAttempts, Unauthenticated
+from healthcare.errors import Forbidden, TooManyAttempts, Unauthenticated
 from healthcare.http import Api
-from healthcare.users import Credentials, NewUser, PasswordChange, Refresh, Tokens, User, UserChange
+from healthcare.users import Credentials, EmailTaken, NewUser, PasswordChange, Refresh, Tokens, User, UserChange
 
 api = Api()
 
 
-@api.route("POST", "/api/auth/register", open=True, status=201, location="/api/auth/me", refusals=[Conflict])
+@api.route("POST", "/api/auth/register", open=True, status=201, location="/api/auth/me", refusals=[EmailTaken])
 def register(session: Session, body: NewUser) -> User:
     """Create an account
 

@@ -1,7 +1,7 @@
 from healthcare import doctors
 from healthcare.db import Session
-from healthcare.doctors import Doctor, DoctorChange, DoctorQuery, NewDoctor
-from healthcare.errors import Conflict, Forbidden
+from healthcare.doctors import Doctor, DoctorChange, DoctorInUse, DoctorQuery, NewDoctor
+from healthcare.errors import Forbidden
 from healthcare.fields import IdText, Page
 from healthcare.http import Api
 
@@ -44,7 +44,7 @@ def change_doctor(session: Session, id: IdText, body: DoctorChange, if_match: li
     return doctors.update(session, id, body, if_match)
 
 
-@api.route("DELETE", "/api/doctors/{id}", status=204, refusals=[Forbidden, Conflict])
+@api.route("DELETE", "/api/doctors/{id}", status=204, refusals=[Forbidden, DoctorInUse])
 def delete_doctor(session: Session, id: IdText, if_match: list[int] | None) -> None:
     """Delete a doctor and your mappings of it
 

@@ -1,7 +1,11 @@
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
+from healthcare.migrate import broken_audit_links
 from tests.conftest import Database
 from tests.gateway import Client
 
@@ -80,3 +84,83 @@ def test_a_request_that_fails_leaves_no_event(ann: Client, bob: Client, database
     ann.delete(f"/api/doctors/{doctor['id']}").refuse(409, "doctor-in-use")
     bob.patch(f"/api/patients/{patient['id']}", {"name": "X"}, headers={"If-Match": '"7"'}).refuse(412, "stale")
     assert database.value("SELECT count(*) FROM audit_events") == before
+
+
+@pytest.fixture
+def history(ann: Client, bob: Client) -> Client:
+    """Ann, with a chain of five events beside Bob's."""
+    for name in ("Zoë", "Yan", "Xue", "Wim"):
+        ann.create("/api/patients", name=name)
+    bob.create("/api/patients", name="Vic")
+    return ann
+
+
+def _broken(database: Database) -> list[tuple[object, object, object]]:
+    links = broken_audit_links(database.conninfo("healthcare_owner"))
+    return [(link["owner_id"], link["number"], link["reason"]) for link in links]
+
+
+def test_the_chain_of_events_holds(history: Client, database: Database) -> None:
+    assert _broken(database) == []
+    assert database.value("SELECT array_agg(number ORDER BY id) FROM audit_events WHERE owner_id = 1") == [
+        1,
+        2,
+        3,
+        4,
+        5,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tampering", "number", "reason"),
+    [
+        ("""UPDATE audit_events SET changes = '{"name": "other"}' WHERE number = 3""", 3, "changed"),
+        ("UPDATE audit_events SET at = at - interval '1 hour' WHERE number = 2", 2, "changed"),
+        ("UPDATE audit_events SET actor_id = 7 WHERE number = 5", 5, "changed"),
+        ("UPDATE audit_events SET request_id = NULL WHERE number = 4", 4, "changed"),
+        ("UPDATE audit_events SET digest = sha256(digest) WHERE number = 3", 3, "changed"),
+        ("DELETE FROM audit_events WHERE number = 3", 4, "events before it are missing"),
+        ("DELETE FROM audit_events WHERE number = 1", 2, "events before it are missing"),
+        ("DELETE FROM audit_events WHERE number = 5", 5, "the end of the chain is missing"),
+        ("DELETE FROM audit_heads", None, "the chain has no end"),
+        (
+            """
+            DELETE FROM audit_events WHERE number = 5;
+            UPDATE audit_heads SET number = 4 WHERE owner_id = 1
+            """,
+            4,
+            "the end of the chain is missing",
+        ),
+    ],
+)
+def test_tampering_by_a_superuser_is_found(
+    history: Client, database: Database, tampering: str, number: int | None, reason: str
+) -> None:
+    with database.connect() as superuser:
+        superuser.execute(tampering)
+    assert (history.user["id"], number, reason) == _broken(database)[0]
+
+
+def test_an_event_that_was_slipped_in_is_found(history: Client, database: Database) -> None:
+    with database.connect() as superuser:
+        superuser.execute(
+            """
+            SET session_replication_role = replica;
+            INSERT INTO audit_events (owner_id, action, resource, resource_id, changes, number, digest)
+            VALUES (1, 'create', 'patient', 9, '{}', 6, 'made up')
+            """
+        )
+    assert _broken(database)[0] == (1, 6, "changed")
+
+
+def test_events_of_one_owner_at_once_make_one_chain(ann: Client, database: Database) -> None:
+    def write(number: int) -> None:
+        with database.connect("healthcare_api") as connection, connection.transaction():
+            connection.execute("SELECT act_as(%s, 'user', 'x')", [ann.user["id"]])
+            for _ in range(5):
+                connection.execute("INSERT INTO patients (owner_id, name) VALUES (%s, 'Zoë')", [ann.user["id"]])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
+    assert database.value("SELECT count(*) FROM audit_events WHERE owner_id = 1") == 41
+    assert _broken(database) == []

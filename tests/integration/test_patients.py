@@ -69,6 +69,19 @@ def test_a_bad_field_is_named_and_nothing_is_created(ann: Client, field: str, va
     assert ann.get("/api/patients").expect(200)["items"] == []
 
 
+def test_what_is_wrong_is_said_in_words(ann: Client) -> None:
+    body = {"name": "a\x00b", "phone": "call me", "email": "zoe", "gender": "F", "date_of_birth": "1990", "nmae": ""}
+    problem = ann.post("/api/patients", body).refuse(422, "validation")
+    assert {error["pointer"]: error["detail"] for error in problem["errors"]} == {
+        "/name": "Text should not contain the NUL character",
+        "/phone": "Input should be a phone number: digits, spaces and ( ) + - . / # x",
+        "/email": "Input should be an e-mail address",
+        "/gender": "Input should be 'male', 'female', 'other' or 'unknown'",
+        "/date_of_birth": "Input should be a date as YYYY-MM-DD",
+        "/nmae": "There is nothing of this name to send",
+    }
+
+
 def test_everything_wrong_is_said_at_once(ann: Client) -> None:
     problem = ann.patch("/api/patients/x", {"name": "", "nmae": 1}, headers={"If-Match": "1"}).refuse(422, "validation")
     assert {error["pointer"] for error in problem["errors"]} == {"path/id", "header/if-match", "/name", "/nmae"}

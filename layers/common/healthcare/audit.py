@@ -1,7 +1,7 @@
 """What was done to a user's patients, mappings, doctors and account, as the database recorded it."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -12,8 +12,8 @@ from .fields import IdText, Page, PageQuery, Row, page
 class AuditEvent(Row):
     at: datetime
     actor_id: int | None = Field(description="Who did it; null for what was done outside the API.")
-    action: str
-    resource: str
+    action: Literal["create", "update", "delete"]
+    resource: Literal["user", "patient", "doctor", "mapping"]
     resource_id: int
     request_id: str | None
     changes: dict[str, Any] = Field(description='`{"field": {"from": ..., "to": ...}}`; secrets show as null.')

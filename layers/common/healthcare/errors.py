@@ -68,7 +68,7 @@ class IdempotencyKeyReused(Refusal):
 class TooManyAttempts(Refusal):
     """`retry_after` is in seconds."""
 
-    slug, title = "too-many-requests", "Too many attempts"
+    slug, title = "too-many-requests", "Too many requests"
 
     def __init__(self, detail: str, retry_after: int) -> None:
         super().__init__(detail)

@@ -12,6 +12,14 @@ from pydantic_core import PydanticCustomError
 MAX_ID = 2**63 - 1
 
 NO_NUL = r"^[^\x00]*$"  # PostgreSQL's text holds every character but this one
+PHONE = r"^[0-9+(][0-9 ()+./x#-]{2,31}$"
+EMAIL = r"^[^\s@\x00-\x1f\x7f]+@[^\s@.\x00-\x1f\x7f]+(\.[^\s@.\x00-\x1f\x7f]+)+$"
+
+PATTERN_IN_WORDS = {
+    NO_NUL: "Text should not contain the NUL character",
+    PHONE: "Input should be a phone number: digits, spaces and ( ) + - . / # x",
+    EMAIL: "Input should be an e-mail address",
+}
 
 
 class Input(BaseModel):
@@ -45,23 +53,14 @@ def _not_in_the_future(value: date) -> date:
 Id = Annotated[int, Field(gt=0, le=MAX_ID, strict=True, json_schema_extra={"format": "int64"})]
 """An id in a JSON body: a number, not a string of one."""
 
-IdText = Annotated[int, BeforeValidator(_digits), Field(gt=0, le=MAX_ID, json_schema_extra={"format": "int64"})]
+IdText = Annotated[int, Field(gt=0, le=MAX_ID, json_schema_extra={"format": "int64"}), BeforeValidator(_digits)]
 """An id in a path or a query: decimal digits without sign, spaces or leading zeros."""
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=NO_NUL)]
 Specialty = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=NO_NUL)]
 Address = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500, pattern=NO_NUL)]
-Phone = Annotated[
-    str, StringConstraints(strip_whitespace=True, max_length=32, pattern=r"^[0-9+(][0-9 ()+./x#-]{2,31}$")
-]
-Email = Annotated[
-    str,
-    StringConstraints(
-        strip_whitespace=True,
-        max_length=254,
-        pattern=r"^[^\s@\x00-\x1f\x7f]+@[^\s@.\x00-\x1f\x7f]+(\.[^\s@.\x00-\x1f\x7f]+)+$",
-    ),
-]
+Phone = Annotated[str, StringConstraints(strip_whitespace=True, max_length=32, pattern=PHONE)]
+Email = Annotated[str, StringConstraints(strip_whitespace=True, max_length=254, pattern=EMAIL)]
 SearchText = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200, pattern=NO_NUL)]
 DateOfBirth = Annotated[date, Field(strict=True, ge=date(1800, 1, 1)), AfterValidator(_not_in_the_future)]
 Gender = Literal["male", "female", "other", "unknown"]
@@ -98,7 +97,7 @@ Item = TypeVar("Item", bound=Row)
 
 
 class PageQuery(Input):
-    limit: Annotated[int, BeforeValidator(_digits), Field(ge=1, le=100, description="Rows of a page.")] = 20
+    limit: Annotated[int, Field(ge=1, le=100, description="Rows of a page."), BeforeValidator(_digits)] = 20
     cursor: Annotated[Cursor | None, Field(description="The `next_cursor` of the page before.")] = None
 
 

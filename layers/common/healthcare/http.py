@@ -25,10 +25,11 @@ from urllib.parse import urlencode
 
 from aws_lambda_powertools.logging import Logger
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from . import errors, idempotency
 from .db import ConnectionLost, Session
-from .fields import Page
+from .fields import PATTERN_IN_WORDS, Page
 from .settings import settings
 
 BODY_LIMIT = 100 * 1024
@@ -51,6 +52,15 @@ STATUS: Mapping[type[errors.Refusal], int] = {
 }
 
 EXPOSED_HEADERS = "ETag, Location, Link, Retry-After, X-Request-Id"
+
+# Where pydantic's own words would puzzle the reader.
+TYPE_IN_WORDS = {
+    "extra_forbidden": "There is nothing of this name to send",
+    "date_type": "Input should be a date as YYYY-MM-DD",
+    "date_parsing": "Input should be a date as YYYY-MM-DD",
+    "date_from_datetime_parsing": "Input should be a date as YYYY-MM-DD",
+    "date_from_datetime_inexact": "Input should be a date as YYYY-MM-DD",
+}
 
 Handler = Callable[..., BaseModel | None]
 Headers = dict[str, str]
@@ -202,7 +212,7 @@ class Request:
             try:
                 arguments[name] = type_.validate_python(parameters[name])
             except ValidationError as error:
-                problems += _problems(error, f"path/{name}", "/")
+                problems += _problems(error, f"path/{name}")
         if route.query:
             given = self._event.get("multiValueQueryStringParameters") or {}
             problems += [
@@ -211,7 +221,7 @@ class Request:
             try:
                 arguments["query"] = route.query.model_validate(self._query())
             except ValidationError as error:
-                problems += _problems(error, "query", "/")
+                problems += _problems(error, "query")
         if route.if_match:
             arguments["if_match"] = self._if_match(problems)
         if route.body:
@@ -247,7 +257,7 @@ class Request:
             return _unpaired_surrogates(self._body())
         if not first["loc"]:
             raise errors.MalformedBody("The body has to be a JSON object.")
-        return _problems(error, "", "/")
+        return _problems(error)
 
     def _if_match(self, problems: list[tuple[str, str]]) -> list[int] | None:
         value = self._headers.get("if-match", "*").strip()
@@ -326,7 +336,7 @@ class Request:
             "title": title,
             "status": status,
             "detail": detail,
-            "instance": self.path,
+            "instance": self._stage() + self.path,
             "request_id": self.id,
             **more,
         }
@@ -377,12 +387,21 @@ class Request:
         return f"{self._stage()}{self.path}?{urlencode(self._query() | {'cursor': cursor})}"
 
 
-def _problems(error: ValidationError, prefix: str, separator: str) -> list[tuple[str, str]]:
-    found = error.errors(include_url=False, include_context=False, include_input=False)
+def _problems(error: ValidationError, prefix: str = "") -> list[tuple[str, str]]:
+    """Where by JSON Pointer, and what in words; never what was sent."""
     return [
-        (prefix + "".join(separator + str(step).replace("~", "~0").replace("/", "~1") for step in e["loc"]), e["msg"])
-        for e in found
+        (
+            prefix + "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in found["loc"]),
+            _words(found),
+        )
+        for found in error.errors(include_url=False, include_input=False)
     ]
+
+
+def _words(found: ErrorDetails) -> str:
+    if found["type"] == "string_pattern_mismatch":
+        return PATTERN_IN_WORDS.get(found["ctx"]["pattern"], found["msg"])
+    return TYPE_IN_WORDS.get(found["type"], found["msg"])
 
 
 def _unpaired_surrogates(content: bytes) -> list[tuple[str, str]]:

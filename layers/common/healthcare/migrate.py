@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.rows import dict_row
 
 _FILES = Path(__file__).parent / "migrations"
 _LOCK = 7_242_637  # of this application's choosing; two migrations at once run one after the other
@@ -52,6 +53,16 @@ def grant_admin(conninfo: str, email: str) -> bool:
     """Makes the user with this e-mail address an admin; False when there is none."""
     with psycopg.connect(conninfo) as connection:
         return bool(connection.execute("UPDATE users SET role = 'admin' WHERE email_key = lower(%s)", [email]).rowcount)
+
+
+def broken_audit_links(conninfo: str) -> list[dict[str, Any]]:
+    """Where the chains of audit events do not hold any more, the first broken link of each owner first.
+
+    Each: `owner_id` (0: nobody's), `number` in the chain, `event_id` and a `reason`. Whoever can change every row of
+    the database can make new chains; heads that were noted elsewhere show that.
+    """
+    with psycopg.connect(conninfo, row_factory=dict_row) as connection:
+        return connection.execute("SELECT owner_id, number, event_id, reason FROM broken_audit_links()").fetchall()
 
 
 def _refuse_a_different_past(known: Mapping[str, str], available: Mapping[str, bytes]) -> None:

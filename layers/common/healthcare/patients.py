@@ -40,7 +40,7 @@ class Patient(Row):
     version: int = Field(exclude=True)
     name: str
     date_of_birth: date | None
-    gender: str | None
+    gender: Gender | None
     phone: str | None
     email: str | None
     address: str | None

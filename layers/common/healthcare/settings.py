@@ -1,6 +1,6 @@
 """The environment, read once, as a frozen object."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from functools import cache
 from os import environ
 
@@ -18,7 +18,6 @@ class Settings:
     access_token_lifetime: int = 15 * 60
     session_idle_lifetime: int = 30 * 24 * 3600
     session_lifetime: int = 90 * 24 * 3600
-    aws_region: str = field(default="us-east-1")
 
 
 @cache

@@ -267,11 +267,72 @@ CREATE TABLE audit_events (
     resource_id bigint NOT NULL,
     patient_id  bigint,
     request_id  text,
-    changes     jsonb NOT NULL
+    changes     jsonb NOT NULL,
+    -- The owner's events are a chain: each is numbered, and its digest covers that of the one before.
+    number      bigint NOT NULL,
+    digest      bytea NOT NULL
 );
 
 CREATE INDEX audit_events_owner_idx ON audit_events (owner_id, id);
 CREATE INDEX audit_events_patient_idx ON audit_events (owner_id, patient_id, id);
+CREATE UNIQUE INDEX audit_events_chain_idx ON audit_events (coalesce(owner_id, 0), number);
+
+-- The end of each chain; 0 is the owner of what is nobody's. Its row is locked while a link is added.
+CREATE TABLE audit_heads (
+    owner_id bigint PRIMARY KEY,
+    number   bigint NOT NULL,
+    digest   bytea NOT NULL
+);
+
+CREATE FUNCTION audit_digest(previous bytea, event audit_events) RETURNS bytea LANGUAGE sql STABLE AS $$
+    SELECT sha256(previous || convert_to(jsonb_build_array(
+        event.number, event.id, extract(epoch FROM event.at), event.owner_id, event.actor_id, event.action,
+        event.resource, event.resource_id, event.patient_id, event.request_id, event.changes)::text, 'UTF8'))
+$$;
+
+CREATE FUNCTION chain_audit_event() RETURNS trigger LANGUAGE plpgsql
+    SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+    head audit_heads;
+BEGIN
+    INSERT INTO audit_heads AS h (owner_id, number, digest) VALUES (coalesce(NEW.owner_id, 0), 1, '')
+    ON CONFLICT (owner_id) DO UPDATE SET number = h.number + 1
+    RETURNING * INTO head;
+    NEW.number := head.number;
+    NEW.digest := audit_digest(head.digest, NEW);
+    UPDATE audit_heads SET digest = NEW.digest WHERE owner_id = head.owner_id;
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER audit_events_chain BEFORE INSERT ON audit_events
+    FOR EACH ROW EXECUTE FUNCTION chain_audit_event();
+
+-- Every event that is not what it was when it was written, comes after a gap or is missing at its chain's end.
+CREATE FUNCTION broken_audit_links() RETURNS TABLE (owner_id bigint, number bigint, event_id bigint, reason text)
+    LANGUAGE sql STABLE AS $$
+    WITH links AS (
+        SELECT e AS event, coalesce(e.owner_id, 0) AS owner_id, e.number, e.id, e.digest,
+               lag(e.digest) OVER chain AS previous_digest, lag(e.number) OVER chain AS previous_number
+          FROM audit_events e
+        WINDOW chain AS (PARTITION BY coalesce(e.owner_id, 0) ORDER BY e.number)
+    )
+    SELECT owner_id, number, id,
+           CASE WHEN number <> coalesce(previous_number, 0) + 1 THEN 'events before it are missing' ELSE 'changed' END
+      FROM links
+     WHERE number <> coalesce(previous_number, 0) + 1
+        OR digest <> audit_digest(coalesce(previous_digest, ''), event)
+     UNION ALL
+    SELECT h.owner_id, h.number, NULL, 'the end of the chain is missing'
+      FROM audit_heads h
+      LEFT JOIN links l ON l.owner_id = h.owner_id AND l.number = h.number AND l.digest = h.digest
+     WHERE l.id IS NULL
+     UNION ALL
+    SELECT DISTINCT l.owner_id, NULL::bigint, NULL::bigint, 'the chain has no end'
+      FROM links l
+     WHERE NOT EXISTS (SELECT FROM audit_heads h WHERE h.owner_id = l.owner_id)
+     ORDER BY 1, 2
+$$;
 
 -- Called with the column that names the owner. `changes` holds {field: {"from": ..., "to": ...}} for the fields that
 -- differ, without the bookkeeping columns; of a password hash only that it changed.
@@ -343,7 +404,7 @@ DECLARE
     name text;
 BEGIN
     FOREACH name IN ARRAY ARRAY['users', 'sessions', 'patients', 'patient_words', 'doctors', 'doctor_words',
-                                'mappings', 'idempotency_keys', 'audit_events'] LOOP
+                                'mappings', 'idempotency_keys', 'audit_events', 'audit_heads'] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
         EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', name);
         EXECUTE format('CREATE POLICY owner ON %I TO %I USING (true) WITH CHECK (true)', name, current_user);

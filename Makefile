@@ -1,0 +1,76 @@
+# Needs make, a Python from 3.11 on, and a package index; nothing else. `make` alone lists the commands.
+
+SHELL = /bin/sh
+VENV = .venv
+RUNNABLE = -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
+
+# The first that really runs: a name on the PATH may be a shim for a version that is not there.
+PYTHON := $(shell for python in python3.13 python3 python3.14 python3.12 python3.11; do \
+    "$$python" $(RUNNABLE) && echo "$$python" && break; done)
+PYTHON_VERSION := $(shell "$(PYTHON)" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+
+# Made anew when the requirements or the Python have changed.
+READY = $(VENV)/ready-$(PYTHON_VERSION)
+BIN = $(VENV)/bin
+
+export SAM_CLI_TELEMETRY = 0
+export AWS_DEFAULT_REGION = us-east-1
+
+.PHONY: help run test lint format types validate openapi lock clean
+
+help: ## List these commands
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; \
+	    do printf '%-17s %s\n' "$$name" "$$text"; done
+
+run: $(READY) ## Run the whole API on this machine, at http://127.0.0.1:3000 or PORT=
+	@exec $(BIN)/python -m local
+
+test: lint types validate ## All checks and all tests
+	@echo "Running the tests ..."
+	@$(BIN)/python -m pytest
+
+lint: $(READY) ## Check style and format
+	@echo "Checking style and format ..."
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check . || { echo "\`make format\` puts the format right." >&2; exit 1; }
+
+format: $(READY) ## Put format and imports right
+	@$(BIN)/ruff check --quiet --fix --select I .
+	@$(BIN)/ruff format .
+
+types: $(READY) ## Check types
+	@echo "Checking types ..."
+	@$(BIN)/mypy --no-error-summary functions layers/common/healthcare local
+
+validate: $(READY) ## Check template.yaml
+	@echo "Checking template.yaml ..."
+	@$(BIN)/sam validate --lint > $(VENV)/validate.log 2>&1 || { cat $(VENV)/validate.log >&2; exit 1; }
+
+openapi: $(READY) ## Write openapi.json, the problem pages' texts and the sample events anew
+	@$(BIN)/python -m local.openapi
+	@$(BIN)/python -m local.events
+
+lock: ## Write constraints.txt anew; with the oldest Python, so that it holds for all
+	@rm -rf $(VENV)-lock
+	@$(PYTHON) -m venv $(VENV)-lock
+	@$(VENV)-lock/bin/python -m pip install -qq --disable-pip-version-check --upgrade setuptools wheel
+	@$(VENV)-lock/bin/python -m pip install -qq --disable-pip-version-check -r requirements-dev.txt
+	@{ echo "# Made by \`make lock\`: every package that requirements-dev.txt brings."; \
+	    $(VENV)-lock/bin/python -m pip freeze -qq --disable-pip-version-check --all --exclude pip; } > constraints.txt
+	@rm -rf $(VENV)-lock
+
+clean: ## Remove the state of the local run, the virtual environment and caches
+	@if [ -n "$(PYTHON)" ]; then $(PYTHON) -m local.clean; fi
+	@rm -rf $(VENV) $(VENV)-lock .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): requirements-dev.txt constraints.txt layers/common/requirements.txt
+	@"$(PYTHON)" $(RUNNABLE) || { echo "This needs Python 3.11 or newer: install it, or name one with PYTHON=" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip' 2>/dev/null || { \
+	    echo "$(PYTHON) has no venv module: install it, on Debian and Ubuntu with \`apt install python$(PYTHON_VERSION)-venv\`." >&2; \
+	    exit 1; }
+	@echo "Creating $(VENV) with Python $(PYTHON_VERSION) ..."
+	@"$(PYTHON)" -m venv --clear $(VENV)
+	@echo "Installing dependencies (about a minute) ..."
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
+	@touch $@

