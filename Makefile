@@ -27,7 +27,7 @@ run: $(READY) ## Run the whole API on this machine, at http://127.0.0.1:3000 or 
 
 test: lint types validate ## All checks and all tests
 	@echo "Running the tests ..."
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY) ## Check style and format
 	@echo "Checking style and format ..."

@@ -223,9 +223,6 @@ class Pool:
             self._generation += 1
         self._end_idle(before=float("inf"))
 
-    def end_unused(self) -> None:
-        self._end_idle(before=time.monotonic() - IDLE_SECONDS)
-
     def stop(self) -> None:
         with self._changed:
             self._stopped = True
@@ -290,6 +287,7 @@ class Pool:
                 self._changed.notify()
         if not is_current:
             self._end(environment)
+        self._end_idle(before=time.monotonic() - IDLE_SECONDS)
 
     def _end(self, environment: Environment | None) -> None:
         if environment is not None:

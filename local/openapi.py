@@ -217,7 +217,7 @@ def _slugs(kind: type[Refusal]) -> Iterator[str]:
 
 def _gateway_problems() -> Iterator[Json]:
     for response in template()["Resources"]["Api"]["Properties"]["GatewayResponses"].values():
-        yield json.loads(response["ResponseTemplates"]["application/problem+json"])
+        yield json.loads(response["ResponseTemplates"]["application/json"])
 
 
 # Schemas ------------------------------------------------------------------------------------------------------------

@@ -130,8 +130,12 @@ def test_a_dozen_uses_of_one_refresh_token_give_one_pair_and_end_the_session(
 def test_many_guesses_at_once_get_no_more_tries_than_one_after_the_other(ann: Client, several: Several) -> None:
     body = {"email": ann.user["email"], "password": "wrong horse"}
     apps = several(Client(ann.gateway), "auth", DOZEN)
+    started = time.monotonic()
     answers = _at_once(partial(app.post, "/api/auth/login", body) for app in apps)
-    assert Counter(answer.status for answer in answers) == {401: 5, 429: DOZEN - 5}
+    statuses = Counter(answer.status for answer in answers)
+    assert statuses.keys() == {401, 429}
+    # Five are free; each further one has waited for a second at least.
+    assert 5 <= statuses[401] <= 5 + int(time.monotonic() - started)
 
 
 def test_a_doctor_is_not_deleted_while_somebody_assigns_it(ann: Client, bob: Client) -> None:

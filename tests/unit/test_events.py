@@ -23,6 +23,7 @@ def test_every_route_of_the_template_has_one_event_and_every_event_a_route() -> 
         "authorizer/token",
         "migrate/grant_admin",
         "migrate/migrate",
+        "migrate/verify_audit",
     }
 
 

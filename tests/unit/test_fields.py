@@ -20,15 +20,10 @@ def test_a_cursor_leads_back_to_its_row(last_id: int) -> None:
     assert CURSOR.validate_python(cursor) == last_id
 
 
-@given(st.text())
+@given(st.text() | st.from_regex(r"[A-Za-z0-9_-]{11}", fullmatch=True))
 def test_a_text_is_a_cursor_in_one_spelling_only_or_refused(text: str) -> None:
     with suppress(ValidationError):
         assert encode_cursor(CURSOR.validate_python(text)) == text
-
-
-@given(st.from_regex(r"[A-Za-z0-9_-]{11}", fullmatch=True))
-def test_so_is_what_looks_like_one(text: str) -> None:
-    test_a_text_is_a_cursor_in_one_spelling_only_or_refused.hypothesis.inner_test(text)
 
 
 @given(st.text() | st.integers().map(str))

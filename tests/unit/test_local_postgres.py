@@ -3,7 +3,9 @@
 import os
 import signal
 import socket
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psutil
 import psycopg
@@ -29,12 +31,10 @@ def postmaster(server: EmbeddedPostgres) -> psutil.Process:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder() -> Iterator[Path]:
     """In a place that every user may enter, so that the data stays from one server to the next."""
-    folder = tmp_path_factory.mktemp("postgres")
-    for parent in [folder, *folder.parents][:3]:
-        parent.chmod(0o711)
-    return folder
+    with TemporaryDirectory(dir="/var/tmp") as folder:
+        yield Path(folder)
 
 
 def test_it_is_set_up_as_in_production(folder: Path) -> None:

@@ -316,7 +316,7 @@ def test_every_kind_of_problem_of_the_layer_and_of_the_gateway_is_explained() ->
 
     slugs = {kind.slug: kind.title for kind in kinds(Refusal) if kind.__module__.startswith("healthcare.")}
     responses_of_gateway = template()["Resources"]["Api"]["Properties"]["GatewayResponses"].values()
-    gateway = [json.loads(r["ResponseTemplates"]["application/problem+json"]) for r in responses_of_gateway]
+    gateway = [json.loads(r["ResponseTemplates"]["application/json"]) for r in responses_of_gateway]
     in_examples = {
         example["type"].removeprefix("/problems/"): example["status"]
         for operation in operations().values()
