@@ -42,7 +42,7 @@ def _effect(answer: dict[str, Any]) -> str:
 
 
 def test_a_token_of_ours_is_allowed_everywhere_in_the_stage(authorize: Authorize) -> None:
-    answer = authorize(f"Bearer {tokens.issue(42, 'user')}")
+    answer = authorize(f"Bearer {tokens.keys().issue(42, 'user')}")
     assert _effect(answer) == "Allow"
     assert answer["principalId"] == "42"
     assert answer["context"].keys() == {"user_id", "role", "exp"}
@@ -51,19 +51,19 @@ def test_a_token_of_ours_is_allowed_everywhere_in_the_stage(authorize: Authorize
 
 
 def test_a_token_says_what_rfc_9068_asks_for(authorize: Authorize) -> None:
-    token = tokens.issue(42, "admin")
+    token = tokens.keys().issue(42, "admin")
     assert jwt.get_unverified_header(token) == {"alg": "HS256", "kid": "first", "typ": "at+jwt"}
     claims = jwt.decode(token, options={"verify_signature": False})
     assert claims.keys() == {"iss", "aud", "sub", "role", "iat", "exp", "jti"}
     assert (claims["iss"], claims["aud"], claims["sub"]) == ("healthcare", "healthcare-api", "42")
-    assert claims["jti"] != jwt.decode(tokens.issue(42, "admin"), options={"verify_signature": False})["jti"]
+    assert claims["jti"] != jwt.decode(tokens.keys().issue(42, "admin"), options={"verify_signature": False})["jti"]
 
 
 def _forge(
     *, key: bytes | None = None, algorithm: str = "HS256", header: dict[str, Any] | None = None, **claims: Any
 ) -> str:
     """One of our tokens with something changed; a claim of None is left out."""
-    key_set = tokens._key_set()
+    key_set = tokens.keys()
     now = int(time.time())
     good = {
         "iss": "healthcare",
@@ -125,7 +125,7 @@ def test_an_unsigned_token_is_denied(authorize: Authorize) -> None:
 
 def test_the_same_key_with_another_algorithm_is_denied(authorize: Authorize) -> None:
     for algorithm in ("HS384", "HS512"):
-        key = tokens._key_set().keys["first"]
+        key = tokens.keys().keys["first"]
         with pytest.warns(jwt.InsecureKeyLengthWarning):
             token = _forge(key=key, algorithm=algorithm)
         assert _effect(authorize(f"Bearer {token}")) == "Deny"
@@ -152,7 +152,7 @@ def test_a_refresh_token_is_no_access_token(authorize: Authorize) -> None:
 def test_a_rotation_of_keys_logs_nobody_out_and_needs_no_restart(
     authorize: Authorize, monkeypatch: pytest.MonkeyPatch, environments: dict[str, Environment]
 ) -> None:
-    old_token = tokens.issue(42, "user")
+    old_token = tokens.keys().issue(42, "user")
     assert _effect(authorize(f"Bearer {old_token}")) == "Allow"
     client = boto3.client("secretsmanager")
     before = client.get_secret_value(SecretId=SECRET)["SecretString"]
@@ -162,7 +162,7 @@ def test_a_rotation_of_keys_logs_nobody_out_and_needs_no_restart(
     client.put_secret_value(SecretId=SECRET, SecretString=json.dumps(rotated))
     try:
         tokens._keys = None
-        new_token = tokens.issue(42, "user")
+        new_token = tokens.keys().issue(42, "user")
         assert jwt.get_unverified_header(new_token)["kid"] == "second"
         assert _effect(authorize(f"Bearer {new_token}")) == "Deny", "it has looked for keys a moment ago"
         module = environments["authorizer"].modules["healthcare.tokens"]

@@ -9,12 +9,14 @@ from uuid import uuid4
 
 import jwt
 
+from .errors import Unavailable
 from .settings import settings
 
 _ALGORITHM = "HS256"
 _TYPE = "at+jwt"
-_REFETCH_AFTER = 30  # seconds; so that made-up key ids cannot make a request to Secrets Manager each
 _CLOCK_SKEW = 60  # seconds a token may seem to come from the future
+_KEPT = 300  # seconds until the keys are fetched again
+_REFETCH_AFTER = 30  # for a key id that is not among them; so that made-up ones do not make a request each
 
 _keys: "KeySet | None" = None
 
@@ -24,37 +26,35 @@ class InvalidToken(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class KeySet:
-    current: str
-    keys: dict[str, bytes]
-    fetched_at: float  # monotonic seconds
-
-
-@dataclass(frozen=True, slots=True)
 class Claims:
     user_id: int
     role: str
     expires_at: int  # seconds since the epoch
 
 
-def issue(user_id: int, role: str) -> str:
-    now = int(time.time())
-    key_set = _key_set()
-    claims = {
-        "iss": settings().token_issuer,
-        "aud": settings().token_audience,
-        "sub": str(user_id),
-        "role": role,
-        "iat": now,
-        "exp": now + settings().access_token_lifetime,
-        "jti": str(uuid4()),
-    }
-    headers = {"kid": key_set.current, "typ": _TYPE}
-    return jwt.encode(claims, key_set.keys[key_set.current], algorithm=_ALGORITHM, headers=headers)
+@dataclass(frozen=True, slots=True)
+class KeySet:
+    current: str
+    keys: dict[str, bytes]
+    fetched_at: float  # monotonic seconds
+
+    def issue(self, user_id: int, role: str) -> str:
+        now = int(time.time())
+        claims = {
+            "iss": settings().token_issuer,
+            "aud": settings().token_audience,
+            "sub": str(user_id),
+            "role": role,
+            "iat": now,
+            "exp": now + settings().access_token_lifetime,
+            "jti": str(uuid4()),
+        }
+        headers = {"kid": self.current, "typ": _TYPE}
+        return jwt.encode(claims, self.keys[self.current], algorithm=_ALGORITHM, headers=headers)
 
 
 def verify(token: str) -> Claims:
-    """Raises InvalidToken."""
+    """Raises InvalidToken, and Unavailable when there are no keys to verify with."""
     try:
         header = jwt.get_unverified_header(token)
         if header.get("typ") != _TYPE:
@@ -74,27 +74,37 @@ def verify(token: str) -> Claims:
         raise InvalidToken(type(error).__name__) from error
 
 
+def keys(max_age: float = _KEPT) -> KeySet:
+    """The signing keys, fetched when none of at most `max_age` seconds are at hand.
+
+    Older ones serve on while Secrets Manager does not answer. Raises Unavailable when there are none at all.
+    """
+    global _keys
+    if _keys is None or time.monotonic() - _keys.fetched_at > max_age:
+        try:
+            secret = _fetch_secret(settings().token_keys_secret_id)
+            decoded = {kid: b64decode(key, validate=True) for kid, key in secret["keys"].items()}
+            _keys = KeySet(secret["current"], decoded, time.monotonic())
+        except Exception as error:
+            if _keys is None:
+                raise Unavailable from error
+    return _keys
+
+
 def _key(kid: object) -> bytes:
     """A key that is not known yet may be new since the set was fetched."""
-    key_set = _key_set()
-    if kid not in key_set.keys and time.monotonic() - key_set.fetched_at > _REFETCH_AFTER:
-        key_set = _key_set(refetch=True)
+    key_set = keys()
+    if kid not in key_set.keys:
+        key_set = keys(max_age=_REFETCH_AFTER)
     if not isinstance(kid, str) or kid not in key_set.keys:
         raise InvalidToken("unknown key")
     return key_set.keys[kid]
 
 
-def _key_set(*, refetch: bool = False) -> KeySet:
-    global _keys
-    if _keys is None or refetch:
-        secret = _fetch_secret(settings().token_keys_secret_id)
-        keys = {kid: b64decode(key, validate=True) for kid, key in secret["keys"].items()}
-        _keys = KeySet(secret["current"], keys, time.monotonic())
-    return _keys
-
-
 def _fetch_secret(secret_id: str) -> Any:
-    import boto3  # slow to import, and most requests find the keys fetched
+    from botocore.config import Config  # slow to import, and most requests find the keys fetched
+    from botocore.session import get_session
 
-    client = boto3.client("secretsmanager")
-    return json.loads(client.get_secret_value(SecretId=secret_id)["SecretString"])
+    config = Config(connect_timeout=1, read_timeout=1, retries={"total_max_attempts": 2})
+    client: Any = get_session().create_client("secretsmanager", config=config)
+    return json.loads(client.get_secret_value(SecretId=secret_id, VersionStage="AWSCURRENT")["SecretString"])

@@ -193,7 +193,11 @@ class _Attempt(Output):
 
 
 def log_in(session: Session, credentials: Credentials, source_ip: str) -> Tokens:
-    """An attempt is counted before it is judged, so that many at once gain nothing; success takes the count back."""
+    """An attempt is counted before it is judged, so that many at once gain nothing; success takes the count back.
+
+    The keys come first: without them nothing is counted, opened or spent.
+    """
+    keys = tokens.keys()
     account_subject, address_subject = _attempt_subjects(credentials.email, source_ip)
     attempt = session.row(
         _Attempt,
@@ -255,11 +259,12 @@ def log_in(session: Session, credentials: Credentials, source_ip: str) -> Tokens
         token_hash=_token_hash(secret),
         idle_lifetime=settings().session_idle_lifetime,
     )
-    return _tokens(account, session_id, secret)
+    return _tokens(keys, account, session_id, secret)
 
 
 def refresh(session: Session, given: Refresh) -> Tokens:
     """A token that was spent already has been stolen, from its owner or by its user: its session ends."""
+    keys = tokens.keys()
     session_id, old_secret = _parse_refresh_token(given.refresh_token)
     new_secret = token_bytes(32)
     user = session.row(
@@ -282,7 +287,7 @@ def refresh(session: Session, given: Refresh) -> Tokens:
     if user is None:
         _end_session(session, session_id)
         raise Unauthenticated("The refresh token is not valid any more; log in again.")
-    return _tokens(user, session_id, new_secret)
+    return _tokens(keys, user, session_id, new_secret)
 
 
 def log_out(session: Session, given: Refresh) -> None:
@@ -297,9 +302,9 @@ def _end_session(session: Session, session_id: UUID) -> None:
     session.execute("DELETE FROM sessions WHERE id = %(session_id)s", session_id=session_id)
 
 
-def _tokens(user: User, session_id: UUID, secret: bytes) -> Tokens:
+def _tokens(keys: tokens.KeySet, user: User, session_id: UUID, secret: bytes) -> Tokens:
     return Tokens(
-        access_token=tokens.issue(user.id, user.role),
+        access_token=keys.issue(user.id, user.role),
         expires_in=settings().access_token_lifetime,
         refresh_token=urlsafe_b64encode(session_id.bytes + secret).decode(),
         user=User.model_validate(user, from_attributes=True),
