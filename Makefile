@@ -16,7 +16,7 @@ BIN = $(VENV)/bin
 export SAM_CLI_TELEMETRY = 0
 export AWS_DEFAULT_REGION = us-east-1
 
-.PHONY: help run test lint format types validate openapi lock clean
+.PHONY: help run test lint format types validate openapi passwords lock clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; \
@@ -49,6 +49,9 @@ validate: $(READY) ## Check template.yaml
 openapi: $(READY) ## Write openapi.json, the problem pages' texts and the sample events anew
 	@$(BIN)/python -m local.openapi
 	@$(BIN)/python -m local.events
+
+passwords: $(READY) ## Write the list of common passwords anew
+	@$(BIN)/python -m local.passwords
 
 lock: ## Write constraints.txt anew; with the oldest Python, so that it holds for all
 	@rm -rf $(VENV)-lock

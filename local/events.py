@@ -32,6 +32,11 @@ OF_NO_ROUTE: dict[str, Json] = {
         "authorizationToken": AUTHORIZATION,
     },
     "migrate/migrate": {},
+    "rotate_keys/create_secret": {
+        "SecretId": "healthcare/token-keys",
+        "ClientRequestToken": REQUEST_ID,
+        "Step": "createSecret",
+    },
     "migrate/verify_audit": {"verify_audit": True},
     "migrate/grant_admin": {"grant_admin": "ada@example.com"},
 }

@@ -55,7 +55,7 @@ def change_me(session: Session, body: UserChange, if_match: list[int] | None) ->
     return users.rename(session, body, if_match)
 
 
-@api.route("POST", "/api/auth/password", status=204, refusals=[Forbidden])
+@api.route("POST", "/api/auth/password", status=204, refusals=[Forbidden, TooManyAttempts])
 def change_password(session: Session, body: PasswordChange) -> None:
     """Change your password
 

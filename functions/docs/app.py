@@ -14,6 +14,7 @@ from os import environ
 from pathlib import Path
 from string import Template
 from typing import Any
+from urllib.parse import quote
 
 Content = tuple[str, str]  # media type and text
 
@@ -99,7 +100,7 @@ def _not_found(detail: str, path: str, request_id: str) -> str:
             "title": "Not found",
             "status": 404,
             "detail": detail,
-            "instance": path,
+            "instance": quote(re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", path), safe="/%", errors="replace"),
             "request_id": request_id,
         }
     )

@@ -1,3 +1,4 @@
+import statistics
 import time
 
 import bcrypt
@@ -28,7 +29,19 @@ def test_an_email_address_is_taken_in_any_case(anonymous: Client, database: Data
 
 
 @pytest.mark.parametrize(
-    "password", ["short", "1234567", "é" * 37, "x" * 73, "nul\x00nul\x00", "ann@example.org", "ANN@example.ORG", None]
+    "password",
+    [
+        "short",
+        "1234567",
+        "é" * 37,
+        "x" * 73,
+        "nul\x00nul\x00",
+        "ann@example.org",
+        "ANN@example.ORG",
+        "password1234",
+        "QwertyUiop",
+        None,
+    ],
 )
 def test_a_weak_password_is_refused(anonymous: Client, database: Database, password: str | None) -> None:
     problem = anonymous.post("/api/auth/register", ACCOUNT | {"password": password}).refuse(422, "validation")
@@ -207,4 +220,42 @@ def test_successful_logins_do_not_count_against_an_address(ann: Client, anonymou
     login = {"email": ann.user["email"], "password": ann.user["password"]}
     for _ in range(60):
         anonymous.post("/api/auth/login", login).expect(200)
-    assert database.value("SELECT sum(failures) FROM login_attempts") == 0
+    assert database.value("SELECT sum(failures) FROM attempts") == 0
+
+
+def test_guessing_the_current_password_is_slowed_too(ann: Client) -> None:
+    change = {"current_password": "wrong horse", "new_password": "battery staple"}
+    for _ in range(5):
+        ann.post("/api/auth/password", change).refuse(403, "forbidden")
+    answer = ann.post("/api/auth/password", change | {"current_password": ann.user["password"]})
+    answer.refuse(429, "too-many-requests")
+    assert answer.headers["Retry-After"] == "1"
+    time.sleep(1.1)
+    ann.post("/api/auth/password", change | {"current_password": ann.user["password"]}).expect(204)
+
+
+def test_a_login_takes_the_same_time_for_an_unknown_address_as_for_a_wrong_password(
+    anonymous: Client, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The medians of many interleaved tries, at a cost where the hash is what takes the time; an older hash too."""
+    settings = anonymous.gateway.environments["auth"].modules["healthcare.settings"].settings
+    monkeypatch.setenv("BCRYPT_COST", "8")
+    settings.cache_clear()
+    emails = {"known": ACCOUNT["email"], "older": "older@example.org", "unknown": "nobody@example.org"}
+    with database.connect() as connection:
+        for kind, cost in (("known", 8), ("older", 5)):
+            password_hash = bcrypt.hashpw(b"correct horse", bcrypt.gensalt(cost)).decode()
+            connection.execute(
+                "INSERT INTO users (name, email, password_hash) VALUES ('x', %s, %s)", [emails[kind], password_hash]
+            )
+    times: dict[str, list[float]] = {kind: [] for kind in emails}
+    for number in range(40):
+        for kind, email in emails.items():
+            started = time.process_time()
+            login = {"email": email, "password": "wrong horse"}
+            anonymous.request("POST", "/api/auth/login", login, source_ip=f"198.51.100.{number}").expect(401)
+            times[kind].append(time.process_time() - started)
+    monkeypatch.undo()
+    settings.cache_clear()
+    medians = {kind: statistics.median(taken) for kind, taken in times.items()}
+    assert max(medians.values()) < 1.15 * min(medians.values()), medians

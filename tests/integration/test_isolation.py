@@ -135,7 +135,7 @@ def test_acting_ends_with_the_transaction(ann: Client, world: dict[str, int], ap
         "SELECT password_hash FROM users",
         "SELECT id FROM users",
         "SELECT token_hash FROM sessions",
-        "SELECT subject FROM login_attempts",
+        "SELECT subject FROM attempts",
         "UPDATE users SET role = 'admin'",
         "INSERT INTO patients (owner_id, name) VALUES (%(ann)s, 'planted')",
         "UPDATE patients SET owner_id = %(bob)s",
@@ -254,7 +254,7 @@ def test_every_table_is_either_protected_or_out_of_reach(database: Database) -> 
          WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND NOT (relrowsecurity AND relforcerowsecurity)
         """
     )
-    assert unprotected == ["login_attempts", "schema_migrations"]
+    assert unprotected == ["attempts", "schema_migrations"]
 
 
 def test_the_application_roles_own_nothing_and_bypass_nothing(database: Database) -> None:

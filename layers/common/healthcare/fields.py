@@ -81,9 +81,9 @@ def _decode_cursor(value: object) -> int:
     return last_id
 
 
-Cursor = Annotated[
-    int, BeforeValidator(_decode_cursor), WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9_-]{11}$"})
-]
+CURSOR = "^(?!A{11})[A-Za-f][A-Za-z0-9_-]{9}[AEIMQUYcgkosw048]$"  # not 0, and below 2**63
+
+Cursor = Annotated[int, BeforeValidator(_decode_cursor), WithJsonSchema({"type": "string", "pattern": CURSOR})]
 """On the wire the id of the last row seen, as eight bytes in base64url; clients treat it as opaque."""
 
 

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, get_type_hints
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from aws_lambda_powertools.logging import Logger
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -336,7 +336,7 @@ class Request:
             "title": title,
             "status": status,
             "detail": detail,
-            "instance": self._stage() + self.path,
+            "instance": _as_reference(self._stage() + self.path),
             "request_id": self.id,
             **more,
         }
@@ -385,6 +385,11 @@ class Request:
 
     def _next_page(self, cursor: str) -> str:
         return f"{self._stage()}{self.path}?{urlencode(self._query() | {'cursor': cursor})}"
+
+
+def _as_reference(path: str) -> str:
+    """As RFC 9457 wants `instance`, whether or not the path came with its characters escaped."""
+    return quote(re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", path), safe="/%", errors="replace")
 
 
 def _problems(error: ValidationError, prefix: str = "") -> list[tuple[str, str]]:

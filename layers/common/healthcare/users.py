@@ -2,8 +2,10 @@
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import datetime
+from functools import cache
 from hashlib import sha256
 from ipaddress import IPv6Address, ip_address, ip_network
+from pathlib import Path
 from secrets import token_bytes
 from typing import Annotated, Literal
 from uuid import UUID, uuid4
@@ -33,7 +35,7 @@ NewPassword = Annotated[
     str,
     StringConstraints(min_length=8, max_length=BCRYPT_LIMIT, pattern=NO_NUL),
     AfterValidator(_fits_bcrypt),
-    Field(description="8 characters to 72 bytes; spaces count, also at its ends."),
+    Field(description="8 characters to 72 bytes; spaces count, also at its ends. Common ones are refused."),
 ]
 GivenPassword = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=NO_NUL)]
 RefreshToken = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=NO_NUL)]
@@ -144,20 +146,30 @@ def rename(session: Session, change: UserChange, if_match: list[int] | None) -> 
 
 def change_password(session: Session, change: PasswordChange) -> None:
     """Ends every session of the user: whoever knew the old password is out."""
-    account = session.row(
-        _Account,
+    account = get(session)
+    _refuse_guessable(change.new_password, "/new_password", account.email, account.name)
+    subject = sha256(f"password {account.id}".encode()).digest()
+    attempt = session.row(
+        _Attempt,
         """
-        SELECT id, name, email, role, version, created_at, updated_at, password_hash
+        SELECT attempt(%(subject)s, %(free)s) AS wait, password_hash
           FROM users
          WHERE id = %(id)s
         """,
-        id=session.user_id,
+        id=account.id,
+        subject=subject,
+        free=FREE_ATTEMPTS_OF_ACCOUNT,
     )
-    if account is None:
-        raise Unauthenticated("This account does not exist any more.")
-    _refuse_guessable(change.new_password, "/new_password", account.email, account.name)
-    changed = _matches(change.current_password, account.password_hash) and session.execute(
+    assert attempt
+    if attempt.wait:
+        raise TooManyAttempts("There were too many wrong passwords; wait before the next one.", attempt.wait)
+    old_hash = attempt.password_hash
+    if not _matches(change.current_password, old_hash):
+        raise Forbidden("The current password is not right.")
+    changed = session.execute(
         """
+        DELETE FROM attempts
+         WHERE subject = %(subject)s;
         WITH changed AS (
             UPDATE users
                SET password_hash = %(new_hash)s
@@ -169,58 +181,42 @@ def change_password(session: Session, change: PasswordChange) -> None:
         )
         SELECT id FROM changed
         """,
-        id=session.user_id,
-        old_hash=account.password_hash,
+        id=account.id,
+        subject=subject,
+        old_hash=old_hash,
         new_hash=_hash(change.new_password),
     )
-    if not changed:
+    if not changed:  # another change came first
         raise Forbidden("The current password is not right.")
 
 
 # Sessions -----------------------------------------------------------------------------------------------------------
 
 
-class _Account(User):
-    password_hash: str
-
-
 class _Attempt(Output):
-    """`account` is None for an unknown e-mail address."""
+    """`wait` is in seconds."""
 
-    admitted: bool
-    retry_after: int
-    account: _Account | None
+    wait: int
+    password_hash: str | None
+
+
+class _Login(_Attempt):
+    """For an unknown e-mail address, hash and user are None."""
+
+    user: User | None
 
 
 def log_in(session: Session, credentials: Credentials, source_ip: str) -> Tokens:
-    """An attempt is counted before it is judged, so that many at once gain nothing; success takes the count back.
-
-    The keys come first: without them nothing is counted, opened or spent.
-    """
+    """Without signing keys nothing is counted, opened or spent: they come first."""
     keys = tokens.keys()
     account_subject, address_subject = _attempt_subjects(credentials.email, source_ip)
     attempt = session.row(
-        _Attempt,
+        _Login,
         """
-        WITH attempted AS (
-            INSERT INTO login_attempts AS a (subject, failures, blocked_until)
-            VALUES (%(account)s, 1, now()), (%(address)s, 1, now())
-            ON CONFLICT (subject) DO UPDATE
-               SET failures = CASE WHEN a.updated_at < now() - interval '1 hour' THEN 1 ELSE a.failures + 1 END,
-                   blocked_until = now() + interval '1 second' * CASE
-                       WHEN a.updated_at < now() - interval '1 hour' THEN 0
-                       ELSE floor(least(900, 2 ^ least(10, a.failures + 1
-                                - CASE WHEN a.subject = %(account)s THEN %(account_free)s ELSE %(address_free)s END)))
-                       END,
-                   updated_at = now()
-             WHERE a.blocked_until <= now()
-            RETURNING subject
-        )
-        SELECT (SELECT count(*) = 2 FROM attempted) AS admitted,
-               (SELECT coalesce(greatest(1, ceil(extract(epoch FROM max(blocked_until) - now()))), 1)::int
-                  FROM login_attempts
-                 WHERE subject IN (%(account)s, %(address)s)) AS retry_after,
-               (SELECT to_jsonb(u) FROM users u WHERE u.email_key = lower(%(email)s)) AS account
+        SELECT greatest(attempt(%(account)s, %(account_free)s), attempt(%(address)s, %(address_free)s)) AS wait,
+               u.password_hash, to_jsonb(u) - 'password_hash' AS user
+          FROM (VALUES (lower(%(email)s))) AS given (email_key)
+          LEFT JOIN users u USING (email_key)
         """,
         email=credentials.email,
         account=account_subject,
@@ -229,17 +225,17 @@ def log_in(session: Session, credentials: Credentials, source_ip: str) -> Tokens
         address_free=FREE_ATTEMPTS_OF_ADDRESS,
     )
     assert attempt
-    if not attempt.admitted:
-        raise TooManyAttempts("There were too many failed logins; wait before the next one.", attempt.retry_after)
-    account = attempt.account
-    if not _matches(credentials.password, account.password_hash if account else None) or account is None:
+    if attempt.wait:
+        raise TooManyAttempts("There were too many failed logins; wait before the next one.", attempt.wait)
+    user, old_hash = attempt.user, attempt.password_hash
+    if not _matches(credentials.password, old_hash) or user is None or old_hash is None:
         raise Unauthenticated("The e-mail address or the password is not right.")
     session_id, secret = uuid4(), token_bytes(32)
     session.execute(
         """
-        DELETE FROM login_attempts
+        DELETE FROM attempts
          WHERE subject = %(account)s OR updated_at < now() - interval '1 day';
-        UPDATE login_attempts
+        UPDATE attempts
            SET failures = failures - 1, blocked_until = now()
          WHERE subject = %(address)s;
         DELETE FROM sessions
@@ -252,14 +248,14 @@ def log_in(session: Session, credentials: Credentials, source_ip: str) -> Tokens
         """,
         account=account_subject,
         address=address_subject,
-        user_id=account.id,
-        old_hash=account.password_hash,
-        new_hash=_hash(credentials.password) if _cost(account.password_hash) < settings().bcrypt_cost else None,
+        user_id=user.id,
+        old_hash=old_hash,
+        new_hash=_hash(credentials.password) if _cost(old_hash) < settings().bcrypt_cost else None,
         session_id=session_id,
         token_hash=_token_hash(secret),
         idle_lifetime=settings().session_idle_lifetime,
     )
-    return _tokens(keys, account, session_id, secret)
+    return _tokens(keys, user, session_id, secret)
 
 
 def refresh(session: Session, given: Refresh) -> Tokens:
@@ -307,7 +303,7 @@ def _tokens(keys: tokens.KeySet, user: User, session_id: UUID, secret: bytes) ->
         access_token=keys.issue(user.id, user.role),
         expires_in=settings().access_token_lifetime,
         refresh_token=urlsafe_b64encode(session_id.bytes + secret).decode(),
-        user=User.model_validate(user, from_attributes=True),
+        user=user,
     )
 
 
@@ -347,6 +343,14 @@ def _refuse_guessable(password: str, pointer: str, email: str, name: str) -> Non
     lowered = password.lower()
     if lowered in (email.lower(), email.lower().partition("@")[0], name.lower()):
         raise Invalid([(pointer, "Password should not be your own e-mail address or name")])
+    if f"\n{lowered}\n" in _common_passwords():
+        raise Invalid([(pointer, "Password should not be one of those that many people have")])
+
+
+@cache
+def _common_passwords() -> str:
+    """One a line; read when the first password is chosen."""
+    return Path(__file__).with_name("common_passwords.txt").read_text()
 
 
 def _hash(password: str) -> str:

@@ -100,15 +100,41 @@ CREATE TABLE sessions (
 
 CREATE INDEX sessions_user_id_idx ON sessions (user_id);
 
--- Failed logins, counted for one account from one address, and for one address over all accounts.
-CREATE TABLE login_attempts (
+-- Tries at a password that have not succeeded, by what they are counted for: a login's account and address together,
+-- its address alone, a change of password's user.
+CREATE TABLE attempts (
     subject       bytea PRIMARY KEY,
     failures      integer NOT NULL,
     blocked_until timestamptz NOT NULL,
     updated_at    timestamptz NOT NULL DEFAULT now()
 );
 
-CREATE INDEX login_attempts_updated_at_idx ON login_attempts (updated_at);
+CREATE INDEX attempts_updated_at_idx ON attempts (updated_at);
+
+-- Counts a try before it is judged, so that many at once gain nothing; whoever succeeds takes the count back. Answers
+-- 0, or for how many seconds to wait. `free` tries cost nothing; after them each wait is twice the last, up to 15
+-- minutes. An hour of peace forgives all.
+CREATE FUNCTION attempt(of_subject bytea, free integer) RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+    wait integer;
+BEGIN
+    INSERT INTO attempts AS a (subject, failures, blocked_until) VALUES (of_subject, 1, now())
+    ON CONFLICT (subject) DO UPDATE
+       SET failures = CASE WHEN a.updated_at < now() - interval '1 hour' THEN 1 ELSE a.failures + 1 END,
+           blocked_until = now() + interval '1 second' * CASE
+               WHEN a.updated_at < now() - interval '1 hour' OR a.failures + 1 < free THEN 0
+               ELSE least(900, 2 ^ least(a.failures + 1 - free, 10)) END,
+           updated_at = now()
+     WHERE a.blocked_until <= now();
+    IF FOUND THEN
+        RETURN 0;
+    END IF;
+    SELECT greatest(1, ceil(extract(epoch FROM blocked_until - now()))) INTO wait FROM attempts WHERE subject = of_subject;
+    RETURN wait;
+END
+$$;
+
+GRANT EXECUTE ON FUNCTION attempt TO healthcare_auth;
 
 
 -- Patients ----------------------------------------------------------------------------------------------------------
@@ -385,7 +411,7 @@ GRANT SELECT, DELETE ON sessions TO healthcare_auth;
 GRANT INSERT (id, user_id, token_hash, expires_at), UPDATE (token_hash, expires_at) ON sessions TO healthcare_auth;
 GRANT SELECT ON users TO healthcare_auth;
 GRANT INSERT (name, email, password_hash), UPDATE (name, password_hash) ON users TO healthcare_auth;
-GRANT SELECT, INSERT, UPDATE, DELETE ON login_attempts TO healthcare_auth;
+GRANT SELECT, INSERT, UPDATE, DELETE ON attempts TO healthcare_auth;
 
 GRANT SELECT, DELETE ON patients, doctors, mappings TO healthcare_api;
 GRANT INSERT (owner_id, name, date_of_birth, gender, phone, email, address),
