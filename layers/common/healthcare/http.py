@@ -34,6 +34,7 @@ from .settings import settings
 
 BODY_LIMIT = 100 * 1024
 PROBLEMS_SHOWN = 100
+ETAG = r'(?:W/)?"[\x21\x23-\x7e]*"'  # RFC 9110, 8.8.3; a comma may be part of it
 
 # The one table from error to status. A subclass has its parent's.
 STATUS: Mapping[type[errors.Refusal], int] = {
@@ -263,11 +264,10 @@ class Request:
         value = self._headers.get("if-match", "*").strip()
         if value == "*":
             return None
-        tags = [tag.strip() for tag in value.split(",")]
-        if not all(re.fullmatch(r'(W/)?"[\x21\x23-\x7e]*"', tag) for tag in tags):
+        if not re.fullmatch(rf"{ETAG}([ \t]*,[ \t]*{ETAG})*", value):
             problems.append(("header/if-match", "Input should be an ETag as an earlier answer gave it, in quotes"))
         # A weak tag never matches here (RFC 9110, 13.1.1), nor does one that this API did not make.
-        return [int(tag[1:-1]) for tag in tags if re.fullmatch(r'"[0-9]{1,18}"', tag)]
+        return [int(tag[1:-1]) for tag in re.findall(ETAG, value) if re.fullmatch(r'"[0-9]{1,18}"', tag)]
 
     def idempotency_key(self) -> str | None:
         key = self._headers.get("idempotency-key")

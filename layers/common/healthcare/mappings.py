@@ -67,12 +67,14 @@ def search(session: Session, query: PageQuery) -> Page[MappingDetails]:
         """
         SELECT m.id, m.patient_id, p.name AS patient_name, m.doctor_id, d.name AS doctor_name, d.specialty,
                m.created_at, m.updated_at
-          FROM mappings m
-          JOIN patients p ON p.id = m.patient_id
+          FROM (SELECT id, owner_id, patient_id, doctor_id, created_at, updated_at
+                  FROM mappings
+                 WHERE id > coalesce(%(cursor)s, 0)
+                 ORDER BY id
+                 LIMIT %(limit)s + 1) m
+          JOIN patients p ON p.owner_id = m.owner_id AND p.id = m.patient_id
           JOIN doctors d ON d.id = m.doctor_id
-         WHERE m.id > coalesce(%(cursor)s, 0)
          ORDER BY m.id
-         LIMIT %(limit)s + 1
         """,
         **dict(query),
     )

@@ -1,0 +1,21 @@
+"""What the documents promise exists."""
+
+import re
+from pathlib import Path
+
+TESTS = "\n".join(path.read_text() for path in Path("tests").rglob("*.py"))
+DOCUMENTS = [Path("README.md"), *Path("docs").glob("*.md")]
+
+
+def test_every_test_that_a_document_names_exists() -> None:
+    named = set(re.findall(r"`(test_\w+)`", "\n".join(path.read_text() for path in DOCUMENTS)))
+    assert len(named) > 30
+    assert [name for name in sorted(named) if f"def {name}(" not in TESTS] == []
+
+
+def test_every_file_that_a_document_names_exists() -> None:
+    for document in DOCUMENTS:
+        for name in re.findall(r"`((?:functions|layers|local|tests|docs|events)/[\w./-]+)`", document.read_text()):
+            assert Path(name).exists(), (document, name)
+        for name in re.findall(r"`(test_\w+\.py)`", document.read_text()):
+            assert list(Path("tests").rglob(name)), (document, name)
