@@ -77,3 +77,6 @@ $(READY): requirements-dev.txt constraints.txt layers/common/requirements.txt
 	@echo "Installing dependencies (about a minute) ..."
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
 	@touch $@
+
+.DEFAULT:
+	@echo "There is no \`make $@\`; \`make\` alone lists the commands." >&2; exit 1

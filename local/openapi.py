@@ -96,7 +96,10 @@ PARAMETERS: Mapping[str, Json] = {
         "name": "If-Match",
         "in": "header",
         "description": 'Only if the resource still has this `ETag`, such as `"3"`. Several may be given; `*` is any.',
-        "schema": {"type": "string", "pattern": r'^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$'},
+        "schema": {
+            "type": "string",
+            "anyOf": [{"const": "*"}, {"pattern": r'^(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*$'}],
+        },
     },
     "IfNoneMatch": {
         "name": "If-None-Match",
