@@ -192,7 +192,14 @@ class EmbeddedPostgres:
         self.port = port
 
     def _started(self, programs: Path, data: Path) -> bool:
-        options = {"listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": ""}
+        options = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self.port),
+            "unix_socket_directories": "",
+            # Statements and the details of errors hold people's data.
+            "log_min_error_statement": "panic",
+            "log_error_verbosity": "terse",
+        }
         command = [str(programs / "postgres"), "-D", str(data)]
         for name, value in (options | self.settings).items():
             command += ["-c", f"{name}={value}"]

@@ -142,9 +142,10 @@ class Client:
         body: object = None,
         *,
         headers: Mapping[str, str] | None = None,
+        lines: Mapping[str, list[str]] | None = None,
         source_ip: str = "203.0.113.7",
     ) -> Answer:
-        """`body` goes as JSON, or as it is when it is text."""
+        """`body` goes as JSON, or as it is when it is text; `lines` are headers that come in several."""
         parts = urlsplit(url)
         query = parse_qs(parts.query, keep_blank_values=True)
         sent = {"Content-Type": "application/json", **({"Authorization": f"Bearer {self.token}"} if self.token else {})}
@@ -154,7 +155,7 @@ class Client:
                 "httpMethod": method,
                 "path": parts.path,
                 "headers": sent,
-                "multiValueHeaders": {name: [value] for name, value in sent.items()},
+                "multiValueHeaders": {name: [value] for name, value in sent.items()} | dict(lines or {}),
                 "queryStringParameters": {name: values[-1] for name, values in query.items()} or None,
                 "multiValueQueryStringParameters": query or None,
                 "body": body if isinstance(body, str | None) else json.dumps(body),

@@ -23,6 +23,7 @@ class Wire:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._threads: list[threading.Thread] = []
+        self._open: set[socket.socket] = set()
 
     def __enter__(self) -> Self:
         self._start(self._accept)
@@ -35,6 +36,11 @@ class Wire:
         self._listener.close()
         for thread in self._threads:
             thread.join(5)
+
+    def cut(self) -> None:
+        """All connections there are, whatever runs on them."""
+        for end in list(self._open):
+            end.shutdown(socket.SHUT_RDWR)
 
     def _start(self, target: Callable[..., None], *arguments: object) -> None:
         thread = threading.Thread(target=target, args=arguments, daemon=True)
@@ -51,22 +57,27 @@ class Wire:
 
     def _forward(self, client: socket.socket) -> None:
         with client, socket.create_connection(("127.0.0.1", self._target)) as server:
-            for end in (client, server):
-                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            server_spoke = True
-            while True:
-                for source in select.select([client, server], [], [])[0]:
-                    try:
-                        data = source.recv(65536)
-                    except ConnectionError:
+            self._open.add(client)
+            self._relay(client, server)
+            self._open.discard(client)
+
+    def _relay(self, client: socket.socket, server: socket.socket) -> None:
+        for end in (client, server):
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        server_spoke = True
+        while True:
+            for source in select.select([client, server], [], [])[0]:
+                try:
+                    data = source.recv(65536)
+                except ConnectionError:
+                    return
+                if not data:
+                    return
+                if source is client:
+                    self.round_trips += server_spoke
+                    if self.on_request and self.on_request(data):
                         return
-                    if not data:
-                        return
-                    if source is client:
-                        self.round_trips += server_spoke
-                        if self.on_request and self.on_request(data):
-                            return
-                    elif self.on_answer and self.on_answer(data):
-                        return
-                    server_spoke = source is server
-                    (server if source is client else client).sendall(data)
+                elif self.on_answer and self.on_answer(data):
+                    return
+                server_spoke = source is server
+                (server if source is client else client).sendall(data)

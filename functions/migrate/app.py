@@ -1,19 +1,82 @@
-from typing import Any
+"""Run by a deployment or an operator, never by a client.
 
+`{}` migrates, `{"grant_admin": "<e-mail>"}` promotes, `{"verify_audit": true}` lists broken links of the audit. A
+deployment calls it as a custom resource of CloudFormation, and goes on only when it has been told that all went well.
+"""
+
+import json
+import traceback
+from os import environ
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import psycopg
 from psycopg.conninfo import make_conninfo
 
+from healthcare import migrate as migrations
 from healthcare.db import password
-from healthcare.migrate import broken_audit_links, grant_admin, migrate
+from healthcare.migrate import MigrationError, broken_audit_links, grant_admin, migrate
+from healthcare.settings import settings
 
 
-def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Run by a deployment or an operator, never by a client.
-
-    `{}` migrates, `{"grant_admin": "<e-mail>"}` promotes, `{"verify_audit": true}` lists broken links of the audit.
-    """
-    conninfo = make_conninfo(password=password())
+def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any] | None:
+    if "RequestType" in event:
+        _deploy(event)
+        return None
     if "grant_admin" in event:
-        return {"granted": grant_admin(conninfo, event["grant_admin"])}
+        return {"granted": grant_admin(_conninfo(), event["grant_admin"])}
     if event.get("verify_audit"):
-        return {"broken": broken_audit_links(conninfo)}
-    return {"applied": migrate(conninfo)}
+        return {"broken": broken_audit_links(_conninfo())}
+    return {"applied": _migrate(_conninfo())}
+
+
+def _conninfo() -> str:
+    """As the owner: with the password that RDS keeps in a secret, or as libpq finds it."""
+    if settings().database_auth != "secret":
+        return make_conninfo(password=password())
+    import boto3  # slow to import
+
+    secret = boto3.client("secretsmanager").get_secret_value(SecretId=environ["DATABASE_SECRET_ID"])["SecretString"]
+    return make_conninfo(password=json.loads(secret)["password"])
+
+
+def _migrate(conninfo: str) -> list[str]:
+    applied = migrate(conninfo)
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        # Only where the server is Amazon's: who has this role logs in with a token of IAM, and with nothing else.
+        if connection.execute("SELECT FROM pg_roles WHERE rolname = 'rds_iam'").fetchone() is not None:
+            connection.execute("GRANT rds_iam TO healthcare_auth, healthcare_api")
+    return applied
+
+
+def _deploy(event: dict[str, Any]) -> None:
+    """Answers CloudFormation whatever happens; without an answer, it would wait until its time is over."""
+    answer = {name: event[name] for name in ("StackId", "RequestId", "LogicalResourceId")}
+    answer["PhysicalResourceId"] = "schema"  # always the same, or CloudFormation would ask to delete the one before
+    try:
+        if event["RequestType"] != "Delete":  # the schema goes with the database
+            _migrate_or_stay(_conninfo())
+        answer["Status"] = "SUCCESS"
+    except Exception as error:
+        # The text of PostgreSQL's errors may hold a value of somebody's; what is safe to say is in the code.
+        reason = str(error) if isinstance(error, MigrationError) else f"SQLSTATE {getattr(error, 'sqlstate', None)}"
+        answer |= {"Status": "FAILED", "Reason": f"{type(error).__qualname__}: {reason}"}
+        stack = "".join(traceback.format_tb(error.__traceback__))
+        print(json.dumps({"level": "ERROR", "message": "migration failed", "error": answer["Reason"], "stack": stack}))  # noqa: T201
+    body = json.dumps(answer).encode()
+    request = Request(event["ResponseURL"], body, {"Content-Type": ""}, method="PUT")  # noqa: S310 - CloudFormation's
+    with urlopen(request, timeout=30):  # noqa: S310
+        pass
+
+
+def _migrate_or_stay(conninfo: str) -> None:
+    """A deployment that is rolled back comes with the code of before, for which the newer schema is no obstacle."""
+    try:
+        _migrate(conninfo)
+    except MigrationError:
+        known = {path.stem for path in Path(migrations.__file__).with_name("migrations").glob("[0-9]*.sql")}
+        with psycopg.connect(conninfo) as connection:
+            applied = {name for (name,) in connection.execute("SELECT name FROM schema_migrations")}
+        if not known < applied:
+            raise

@@ -138,6 +138,19 @@ def test_many_guesses_at_once_get_no_more_tries_than_one_after_the_other(ann: Cl
     assert 5 <= statuses[401] <= 5 + int(time.monotonic() - started)
 
 
+def test_right_logins_at_once_from_one_address_are_all_let_in(
+    sign_up: Callable[..., Client], several: Several, anonymous: Client
+) -> None:
+    people = [sign_up(f"User{number}") for number in range(DOZEN)]
+    apps = several(anonymous, "auth", DOZEN)
+    for _ in range(5):
+        answers = _at_once(
+            partial(app.post, "/api/auth/login", {name: person.user[name] for name in ("email", "password")})
+            for app, person in zip(apps, people, strict=True)
+        )
+        assert Counter(answer.status for answer in answers) == {200: DOZEN}
+
+
 def test_a_doctor_is_not_deleted_while_somebody_assigns_it(ann: Client, bob: Client) -> None:
     patient = bob.create("/api/patients", name="Zoë")
     for _ in range(10):
@@ -149,6 +162,22 @@ def test_a_doctor_is_not_deleted_while_somebody_assigns_it(ann: Client, bob: Cli
             ]
         )
         assert (assigned.status, deleted.status) in {(201, 409), (404, 204)}
+
+
+def test_two_admins_who_delete_doctors_of_the_same_users_do_not_wait_for_each_other(
+    sign_up: Callable[..., Client], several: Several, database: Database
+) -> None:
+    ann, bob, admin = sign_up("Ann"), sign_up("Bob"), sign_up("Eve", admin=True)
+    patients = [(client, client.create("/api/patients", name="Zoë")["id"]) for client in (ann, bob)]
+    apps = several(admin, "doctors", 2)
+    for turn in range(15):
+        doctors = [ann.create("/api/doctors", name="Who", specialty="Time")["id"] for _ in range(2)]
+        for number, doctor in enumerate(doctors):
+            for client, patient in patients if number else reversed(patients):
+                client.create("/api/mappings", patient_id=patient, doctor_id=doctor)
+        answers = _at_once(partial(app.delete, f"/api/doctors/{d}") for app, d in zip(apps, doctors, strict=True))
+        assert [answer.status for answer in answers] == [204, 204], turn
+    assert database.value("SELECT count(*) FROM mappings") == 0
 
 
 @pytest.fixture

@@ -40,6 +40,15 @@ def test_the_directory_is_searched_by_words_and_specialty(ann: Client, bob: Clie
     assert found("specialty=") == ["Åsa Öberg", "John Smith", "John Jones"]
 
 
+def test_a_walk_of_a_filtered_search_meets_every_match(ann: Client) -> None:
+    for number in range(12):
+        specialty = "Cardiology" if number % 3 == 2 else "Surgery"
+        ann.create("/api/doctors", name=f"Jo {number}", specialty=specialty)
+    for limit in (1, 2, 3):
+        found = ann.walk(f"/api/doctors?q=jo&specialty=cardiology&limit={limit}")
+        assert [doctor["name"] for doctor in found] == ["Jo 2", "Jo 5", "Jo 8", "Jo 11"]
+
+
 def test_only_its_creator_or_an_admin_changes_a_doctor(sign_up: Callable[..., Client]) -> None:
     ann, bob, eve = sign_up("Ann"), sign_up("Bob"), sign_up("Eve", admin=True)
     doctor = ann.create("/api/doctors", **WHO)

@@ -67,6 +67,14 @@ def test_a_key_is_forgotten_after_a_day(ann: Client, database: Database) -> None
     assert database.value("SELECT count(*) FROM idempotency_keys") == 1
 
 
+def test_anybodys_use_of_a_key_sweeps_out_everybodys_old_answers(ann: Client, bob: Client, database: Database) -> None:
+    ann.post("/api/patients", {"name": "Zoë"}, headers=KEY).expect(201)
+    with database.connect() as connection:
+        connection.execute("UPDATE idempotency_keys SET created_at = now() - interval '25 hours'")
+    bob.post("/api/patients", {"name": "Yan"}, headers=KEY).expect(201)
+    assert database.value("SELECT array_agg(user_id) FROM idempotency_keys") == [bob.user["id"]]
+
+
 @pytest.mark.parametrize("key", ["", " ", "a b", "é", "x" * 256, "tab\t"])
 def test_a_key_is_visible_ascii(ann: Client, key: str) -> None:
     problem = ann.post("/api/patients", {"name": "Zoë"}, headers={"Idempotency-Key": key}).refuse(422, "validation")

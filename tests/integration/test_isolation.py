@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from tests.conftest import Database
+from tests.conftest import TEMPLATE, Database
 from tests.gateway import Answer, Client, routes
 
 
@@ -151,6 +151,7 @@ def test_acting_ends_with_the_transaction(ann: Client, world: dict[str, int], ap
         "INSERT INTO audit_events (action, resource, resource_id, changes) VALUES ('x', 'x', 1, '{}')",
         "UPDATE audit_events SET actor_id = %(ann)s",
         "DELETE FROM audit_events",
+        "DELETE FROM idempotency_keys",
         "SELECT digest FROM audit_heads",
         "UPDATE audit_heads SET number = 0",
         "TRUNCATE audit_events",
@@ -202,7 +203,6 @@ def test_the_api_role_cannot(
         "DELETE FROM mappings",
         "DELETE FROM patient_words",
         "DELETE FROM doctor_words",
-        "DELETE FROM idempotency_keys",
     ],
 )
 def test_a_statement_on_all_rows_touches_none_of_another_user(
@@ -244,6 +244,16 @@ def test_the_auth_role_changes_no_other_account(ann: Client, bob: Client, auth_r
         _act_as(auth_role, bob)
         assert auth_role.execute("UPDATE users SET name = 'x' WHERE id = %s", [ann.user["id"]]).rowcount == 0
         assert auth_role.execute("DELETE FROM sessions WHERE user_id = %s", [ann.user["id"]]).rowcount == 0
+
+
+def test_no_role_makes_a_temporary_table_that_later_users_of_a_connection_would_meet(database: Database) -> None:
+    # In the database that was migrated: a clone does not have its privileges.
+    for role in ("healthcare_api", "healthcare_auth"):
+        with (
+            psycopg.connect(database.conninfo(role), dbname=TEMPLATE, autocommit=True) as connection,
+            pytest.raises(errors.InsufficientPrivilege),
+        ):
+            connection.execute("CREATE TEMPORARY TABLE patients (name text)")
 
 
 def test_every_table_is_either_protected_or_out_of_reach(database: Database) -> None:

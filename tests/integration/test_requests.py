@@ -29,6 +29,38 @@ def test_an_empty_object_lacks_what_is_required(ann: Client) -> None:
     ann.post("/api/patients", "{}").refuse(422, "validation")
 
 
+def test_half_a_surrogate_pair_is_no_name_of_a_field_either(ann: Client) -> None:
+    problem = ann.post("/api/patients", r'{"name": "x", "a/\ud800": 1}').refuse(422, "validation")
+    assert [error["pointer"] for error in problem["errors"]] == ["/a~1?"]
+
+
+@pytest.mark.parametrize("url", ["/api/patients/1", "/api/auth/me", "/health"])
+def test_a_query_parameter_that_a_route_does_not_know_is_refused(ann: Client, url: str) -> None:
+    problem = ann.get(f"{url}?limt=5").refuse(422, "validation")
+    assert [error["pointer"] for error in problem["errors"]] == ["query/limt"]
+
+
+@pytest.mark.parametrize("url", ["/api/patients", "/api/doctors"])
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "key"}])
+def test_a_token_that_outlives_its_account_is_worth_nothing(
+    ann: Client, database: Database, url: str, headers: dict[str, str]
+) -> None:
+    with database.connect() as connection:
+        connection.execute("DELETE FROM users")
+    ann.post(url, {"name": "x"} | ({"specialty": "y"} if "doctors" in url else {}), headers=headers).refuse(
+        401, "unauthenticated"
+    )
+    ann.get("/api/auth/me").refuse(401, "unauthenticated")
+
+
+def test_the_servers_log_holds_nobodys_data(ann: Client, anonymous: Client, database: Database) -> None:
+    account = {"name": "Unmistakable", "email": ann.user["email"], "password": "correct horse"}
+    anonymous.post("/api/auth/register", account).refuse(409, "email-taken")
+    log = (database.server.folder / "postgres.log").read_text()
+    assert "users_email_key" in log
+    assert not any(secret in log for secret in ("Unmistakable", ann.user["email"], "$2b$"))
+
+
 @pytest.mark.parametrize("text", [r"a\ud800b", r"\udc00", r"\ud800\u0041"])
 def test_half_a_surrogate_pair_is_no_text(ann: Client, text: str) -> None:
     problem = ann.post("/api/patients", f'{{"name": "{text}"}}').refuse(422, "validation")

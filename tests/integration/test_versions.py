@@ -23,6 +23,8 @@ def test_a_known_version_is_not_sent_again(ann: Client, url: str) -> None:
         assert (answer.status, answer.text, answer.headers["ETag"]) == (304, "", etag)
     ann.get(url, headers={"If-None-Match": '"0"'}).expect(200)
     ann.get(url, headers={"If-None-Match": "nonsense"}).expect(200)
+    ann.get(url, headers={"If-None-Match": "W/*"}).expect(200)
+    ann.get(url, lines={"If-None-Match": ['"other"', etag]}).expect(304)
 
 
 def test_a_lost_update_is_refused(ann: Client, url: str) -> None:
@@ -32,6 +34,7 @@ def test_a_lost_update_is_refused(ann: Client, url: str) -> None:
     assert first.headers["ETag"] != etag
     ann.patch(url, {"name": "Second"}, headers={"If-Match": etag}).refuse(412, "stale")
     assert ann.get(url).json["name"] == "First"
+    ann.patch(url, {"name": "Second"}, lines={"If-Match": [etag, '"0"']}).refuse(412, "stale")
     ann.patch(url, {"name": "Third"}, headers={"If-Match": f"{etag}, {first.headers['ETag']}"}).expect(200)
 
 

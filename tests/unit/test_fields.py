@@ -53,7 +53,11 @@ def test_a_name_is_trimmed_and_nothing_else(text: str) -> None:
             ["a@b.co", "o'brien+tag@mail.example.org", "é@exämple.org"],
             ["a", "a@b", "@b.co", "a@b..co", "a b@c.de"],
         ),
-        (Phone, ["112", "+44 20 7946 0000", "(555) 123-4567 x89", "030/12345"], ["", "12", "call", "+", "1;2"]),
+        (
+            Phone,
+            ["112", "+44 20 7946 0000", "(555) 123-4567 x89", "030/12345"],
+            ["", "1", "call", "+", "1;2", "++++", "((("],
+        ),
     ],
 )
 def test_what_is_plainly_wrong_is_refused_and_what_people_write_is_not(

@@ -12,6 +12,7 @@ from typing import Any, LiteralString, TypeVar
 
 import psycopg
 from psycopg import ClientCursor, Connection, Cursor
+from psycopg.errors import DeadlockDetected, SerializationFailure
 from psycopg.pq import TransactionStatus
 from pydantic import BaseModel
 
@@ -20,10 +21,11 @@ from .settings import settings
 
 _ACT_AS: LiteralString = "SELECT act_as(%(_user_id)s, %(_role)s, %(_request_id)s);\n"
 
-# SQLSTATE classes and codes. Not now: resources, operator intervention, system errors, a deadlock or serialization
-# failure, a read-only server, a lock that did not come free. Lost: after these the server closes the connection.
-_NOT_NOW = ("53", "57", "58", "40", "25006", "55P03")
+# SQLSTATE classes and codes. Not now: resources, operator intervention, system errors, a read-only server, a lock
+# that did not come free. Lost: after these the server closes the connection. Undone: a deadlock, for instance.
+_NOT_NOW = ("53", "57", "58", "25006", "55P03")
 _LOST = ("08", "57P", "25P03")
+_UNDONE = "40"
 
 Row = TypeVar("Row", bound=BaseModel)
 
@@ -35,6 +37,10 @@ _connection: Connection[Any] | None = None
 
 class ConnectionLost(Unavailable):
     """The connection broke. What was sent may have been done or not."""
+
+
+class Undone(Unavailable):
+    """PostgreSQL gave the transaction up for another one's sake. Nothing of it was done."""
 
 
 def connect() -> Connection[Any]:
@@ -93,6 +99,8 @@ def translated_errors(refusals: Refusals = MappingProxyType({})) -> Iterator[Non
         if state.startswith(_LOST) or (not state and isinstance(error, psycopg.OperationalError)):
             disconnect()
             raise ConnectionLost from error
+        if state.startswith(_UNDONE):
+            raise Undone from error
         if state.startswith(_NOT_NOW):
             raise Unavailable from error
         raise
@@ -135,7 +143,12 @@ class Session:
         # One message, hence one round trip and, outside transaction(), one implicit transaction, whatever the number
         # of statements.
         cursor = (self._pinned or connect()).cursor()
-        cursor.execute(_ACT_AS + query, values | self._actor)
+        try:
+            cursor.execute(_ACT_AS + query, values | self._actor)
+        except (DeadlockDetected, SerializationFailure):
+            if self._pinned:
+                raise
+            cursor.execute(_ACT_AS + query, values | self._actor)
         while cursor.nextset():
             pass
         return cursor

@@ -6,8 +6,22 @@ from pydantic import Field
 
 from . import db
 from .db import Session
-from .errors import Conflict, Forbidden, NotFound, Refusal, Stale
-from .fields import Email, Input, Name, Output, Page, PageQuery, Phone, Row, SearchText, Specialty, page, unchanged
+from .errors import AccountGone, Conflict, Forbidden, NotFound, Refusal, Stale
+from .fields import (
+    Email,
+    FilterText,
+    Input,
+    Name,
+    Output,
+    Page,
+    PageQuery,
+    Phone,
+    Row,
+    SearchText,
+    Specialty,
+    page,
+    unchanged,
+)
 
 
 class NewDoctor(Input):
@@ -35,7 +49,7 @@ class Doctor(Row):
 
 class DoctorQuery(PageQuery):
     q: SearchText | None = Field(None, description="Words of the name, each matched from its start, in any case.")
-    specialty: SearchText | None = Field(None, description="The whole specialty, in any case.")
+    specialty: FilterText | None = Field(None, description="The whole specialty, in any case.")
 
 
 class DoctorInUse(Conflict):
@@ -57,6 +71,7 @@ def create(session: Session, new: NewDoctor) -> Doctor:
         """,
         created_by=session.user_id,
         **dict(new),
+        refusals={"doctors_created_by_fkey": AccountGone},
     )
     assert doctor
     return doctor
@@ -93,7 +108,7 @@ def search(session: Session, query: DoctorQuery) -> Page[Doctor]:
                  GROUP BY doctor_id
                 HAVING count(DISTINCT given) = cardinality(search_words(%(q)s))
                  ORDER BY doctor_id
-                 LIMIT %(limit)s + 1)))
+                 LIMIT CASE WHEN nullif(%(specialty)s, '') IS NULL THEN %(limit)s + 1 END)))
          ORDER BY id
          LIMIT %(limit)s + 1
         """,

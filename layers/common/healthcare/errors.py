@@ -45,6 +45,13 @@ class Unauthenticated(Refusal):
     slug, title = "unauthenticated", "Authentication is required"
 
 
+class AccountGone(Unauthenticated):
+    """The token outlives its account."""
+
+    def __init__(self) -> None:
+        super().__init__("This account does not exist any more.")
+
+
 class Forbidden(Refusal):
     slug, title = "forbidden", "This is not yours to do"
 

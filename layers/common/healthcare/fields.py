@@ -5,14 +5,16 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Generic, Literal, TypeVar
+from unicodedata import normalize
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 MAX_ID = 2**63 - 1
+SEARCH_WORDS = 8
 
 NO_NUL = r"^[^\x00]*$"  # PostgreSQL's text holds every character but this one
-PHONE = r"^[0-9+(][0-9 ()+./x#-]{2,31}$"
+PHONE = r"^[+(]{0,2}[0-9][0-9 ()+./x#-]{1,31}$"
 # Control characters, and the one character that is a space to JavaScript only: `\s` is not the same to all who read it.
 EMAIL = r"^[^\s@\x00-\x1f\x7f-\x9f\ufeff]+@[^\s@.\x00-\x1f\x7f-\x9f\ufeff]+(\.[^\s@.\x00-\x1f\x7f-\x9f\ufeff]+)+$"
 
@@ -51,6 +53,17 @@ def _not_in_the_future(value: date) -> date:
     return value
 
 
+def _few_words(value: str) -> str:
+    if len(re.findall(r"\w+", value)) > SEARCH_WORDS:
+        raise PydanticCustomError("too_many_words", f"Text should have at most {SEARCH_WORDS} words")
+    return value
+
+
+def _composed(value: str) -> str:
+    """An address is the same however its accents are encoded."""
+    return normalize("NFC", value)
+
+
 Id = Annotated[int, Field(gt=0, le=MAX_ID, strict=True, json_schema_extra={"format": "int64"})]
 """An id in a JSON body: a number, not a string of one."""
 
@@ -61,8 +74,11 @@ Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 Specialty = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=NO_NUL)]
 Address = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500, pattern=NO_NUL)]
 Phone = Annotated[str, StringConstraints(strip_whitespace=True, max_length=32, pattern=PHONE)]
-Email = Annotated[str, StringConstraints(strip_whitespace=True, max_length=254, pattern=EMAIL)]
-SearchText = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200, pattern=NO_NUL)]
+Email = Annotated[
+    str, StringConstraints(strip_whitespace=True, max_length=254, pattern=EMAIL), AfterValidator(_composed)
+]
+FilterText = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200, pattern=NO_NUL)]
+SearchText = Annotated[FilterText, AfterValidator(_few_words)]
 DateOfBirth = Annotated[date, Field(strict=True, ge=date(1800, 1, 1)), AfterValidator(_not_in_the_future)]
 Gender = Literal["male", "female", "other", "unknown"]
 """The codes of HL7 FHIR's administrative gender."""

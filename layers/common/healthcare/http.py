@@ -29,7 +29,7 @@ from pydantic_core import ErrorDetails
 
 from . import errors, idempotency
 from .db import ConnectionLost, Session
-from .fields import PATTERN_IN_WORDS, Page
+from .fields import PATTERN_IN_WORDS, Input, Page
 from .settings import settings
 
 BODY_LIMIT = 100 * 1024
@@ -80,7 +80,7 @@ class Route:
     location: str | None
     refusals: tuple[type[errors.Refusal], ...]
     body: type[BaseModel] | None = None
-    query: type[BaseModel] | None = None
+    query: type[BaseModel] = Input
     if_match: bool = False
     session: bool = False
     source_ip: bool = False
@@ -122,7 +122,7 @@ class Api:
                 location,
                 tuple(refusals),
                 body=types.get("body"),
-                query=types.get("query"),
+                query=types.get("query", Input),
                 if_match="if_match" in names,
                 session="session" in names,
                 source_ip="source_ip" in names,
@@ -187,7 +187,11 @@ class Request:
         self._event = event
         self._context: Mapping[str, Any] = event["requestContext"]
         self._started = time.perf_counter()
-        self._headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+        # A header that comes in several lines is one whose values are listed (RFC 9110, 5.3).
+        lines = event.get("multiValueHeaders") or {
+            name: [value] for name, value in (event.get("headers") or {}).items()
+        }
+        self._headers = {name.lower(): ", ".join(values) for name, values in lines.items()}
         self._caller: Mapping[str, Any] = self._context.get("authorizer") or {}
         self.id: str = self._context["requestId"]
         self.method: str = event["httpMethod"]
@@ -214,15 +218,14 @@ class Request:
                 arguments[name] = type_.validate_python(parameters[name])
             except ValidationError as error:
                 problems += _problems(error, f"path/{name}")
-        if route.query:
-            given = self._event.get("multiValueQueryStringParameters") or {}
-            problems += [
-                (f"query/{name}", "Input should be given once") for name, all_ in given.items() if len(all_) > 1
-            ]
-            try:
-                arguments["query"] = route.query.model_validate(self._query())
-            except ValidationError as error:
-                problems += _problems(error, "query")
+        given = self._event.get("multiValueQueryStringParameters") or {}
+        problems += [(f"query/{name}", "Input should be given once") for name, all_ in given.items() if len(all_) > 1]
+        try:
+            query = route.query.model_validate(self._query())
+            if route.query is not Input:
+                arguments["query"] = query
+        except ValidationError as error:
+            problems += _problems(error, "query")
         if route.if_match:
             arguments["if_match"] = self._if_match(problems)
         if route.body:
@@ -375,8 +378,8 @@ class Request:
 
     def _has_seen(self, etag: str) -> bool:
         """If-None-Match, by weak comparison (RFC 9110, 13.1.2)."""
-        tags = [tag.strip().removeprefix("W/") for tag in self._headers.get("if-none-match", "").split(",")]
-        return etag in tags or tags == ["*"]
+        value = self._headers.get("if-none-match", "").strip()
+        return value == "*" or etag in re.findall(ETAG.replace("(?:W/)?", ""), value)
 
     def _stage(self) -> str:
         """What the client's path has in front of ours: `/prod` at an address of API Gateway's own."""
@@ -395,12 +398,14 @@ def _as_reference(path: str) -> str:
 def _problems(error: ValidationError, prefix: str = "") -> list[tuple[str, str]]:
     """Where by JSON Pointer, and what in words; never what was sent."""
     return [
-        (
-            prefix + "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in found["loc"]),
-            _words(found),
-        )
+        (prefix + "".join(map(_step, found["loc"])), _words(found))
         for found in error.errors(include_url=False, include_input=False)
     ]
+
+
+def _step(name: object) -> str:
+    """Of a JSON Pointer (RFC 6901)."""
+    return "/" + str(name).encode(errors="replace").decode().replace("~", "~0").replace("/", "~1")
 
 
 def _words(found: ErrorDetails) -> str:
@@ -419,9 +424,9 @@ def _unpaired_surrogates(content: bytes) -> list[tuple[str, str]]:
     if isinstance(body, dict):
         for name, value in body.items():
             try:
-                json.dumps(value, ensure_ascii=False).encode()
+                json.dumps({name: value}, ensure_ascii=False).encode()
             except UnicodeEncodeError:
-                found.append((f"/{name}", "Input should be text without unpaired surrogates"))
+                found.append((_step(name), "Input should be text without unpaired surrogates"))
     if not found:
         raise errors.MalformedBody("The body has to be a JSON object.")
     return found

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from .db import Session
-from .errors import IdempotencyKeyReused, Unavailable
+from .errors import AccountGone, IdempotencyKeyReused, Unavailable
 
 
 class _Stored(BaseModel):
@@ -24,8 +24,7 @@ def once(session: Session, key: str, fingerprint: bytes, answer: Callable[[], di
     with session.transaction():
         claimed = session.execute(
             """
-            DELETE FROM idempotency_keys
-             WHERE user_id = %(user_id)s AND created_at < now() - interval '24 hours';
+            SELECT forget_idempotency_keys();
             INSERT INTO idempotency_keys (user_id, key, fingerprint)
             VALUES (%(user_id)s, %(key)s, %(fingerprint)s)
             ON CONFLICT DO NOTHING
@@ -33,6 +32,7 @@ def once(session: Session, key: str, fingerprint: bytes, answer: Callable[[], di
             user_id=session.user_id,
             key=key,
             fingerprint=fingerprint,
+            refusals={"idempotency_keys_user_id_fkey": AccountGone},
         )
         if claimed:
             response = answer()

@@ -5,7 +5,7 @@ from datetime import date, datetime
 from pydantic import Field
 
 from .db import Session
-from .errors import NotFound, Stale
+from .errors import AccountGone, NotFound, Stale
 from .fields import (
     Address,
     DateOfBirth,
@@ -62,6 +62,7 @@ def create(session: Session, new: NewPatient) -> Patient:
         """,
         owner_id=session.user_id,
         **dict(new),
+        refusals={"patients_owner_id_fkey": AccountGone},
     )
     assert patient
     return patient

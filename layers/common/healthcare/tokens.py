@@ -1,9 +1,10 @@
 """Access tokens: JWTs (RFC 9068) signed by HS256 with a set of keys, of which the current one signs."""
 
 import json
+import logging
 import time
 from base64 import b64decode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
@@ -36,7 +37,8 @@ class Claims:
 class KeySet:
     current: str
     keys: dict[str, bytes]
-    fetched_at: float  # monotonic seconds
+    fetched_at: float  # monotonic seconds, as is
+    not_before: float = 0  # when to try again after a failure
 
     def issue(self, user_id: int, role: str) -> str:
         now = int(time.time())
@@ -80,14 +82,18 @@ def keys(max_age: float = _KEPT) -> KeySet:
     Older ones serve on while Secrets Manager does not answer. Raises Unavailable when there are none at all.
     """
     global _keys
-    if _keys is None or time.monotonic() - _keys.fetched_at > max_age:
+    now = time.monotonic()
+    if _keys is None or (now - _keys.fetched_at > max_age and now >= _keys.not_before):
         try:
             secret = _fetch_secret(settings().token_keys_secret_id)
             decoded = {kid: b64decode(key, validate=True) for kid, key in secret["keys"].items()}
-            _keys = KeySet(secret["current"], decoded, time.monotonic())
+            _keys = KeySet(secret["current"], decoded, now)
         except Exception as error:
             if _keys is None:
                 raise Unavailable from error
+            # An outage there must not slow every request here.
+            _keys = replace(_keys, not_before=now + _REFETCH_AFTER)
+            logging.getLogger(__name__).warning("the signing keys could not be fetched: %s", type(error).__name__)
     return _keys
 
 

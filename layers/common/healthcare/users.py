@@ -16,13 +16,11 @@ from pydantic_core import PydanticCustomError
 
 from . import db, tokens
 from .db import Session
-from .errors import Conflict, Forbidden, Invalid, Stale, TooManyAttempts, Unauthenticated
+from .errors import AccountGone, Conflict, Forbidden, Invalid, Stale, TooManyAttempts, Unauthenticated
 from .fields import NO_NUL, Email, Input, Name, Output, unchanged
 from .settings import settings
 
 BCRYPT_LIMIT = 72  # bytes; bcrypt looks at no more
-FREE_ATTEMPTS_OF_ACCOUNT = 5  # failed logins before the first wait, for one account from one address
-FREE_ATTEMPTS_OF_ADDRESS = 50  # and for all accounts from one address
 
 
 def _fits_bcrypt(password: str) -> str:
@@ -121,7 +119,7 @@ def get(session: Session) -> User:
         id=session.user_id,
     )
     if user is None:
-        raise Unauthenticated("This account does not exist any more.")
+        raise AccountGone
     return user
 
 
@@ -152,13 +150,12 @@ def change_password(session: Session, change: PasswordChange) -> None:
     attempt = session.row(
         _Attempt,
         """
-        SELECT attempt(%(subject)s, %(free)s) AS wait, password_hash
+        SELECT attempt(%(subject)s) AS wait, password_hash
           FROM users
          WHERE id = %(id)s
         """,
         id=account.id,
         subject=subject,
-        free=FREE_ATTEMPTS_OF_ACCOUNT,
     )
     assert attempt
     if attempt.wait:
@@ -170,16 +167,13 @@ def change_password(session: Session, change: PasswordChange) -> None:
         """
         DELETE FROM attempts
          WHERE subject = %(subject)s;
-        WITH changed AS (
-            UPDATE users
-               SET password_hash = %(new_hash)s
-             WHERE id = %(id)s AND password_hash = %(old_hash)s
-            RETURNING id
-        ), ended AS (
-            DELETE FROM sessions
-             WHERE user_id IN (SELECT id FROM changed)
-        )
-        SELECT id FROM changed
+        UPDATE users
+           SET password_hash = %(new_hash)s
+         WHERE id = %(id)s AND password_hash = %(old_hash)s;
+        DELETE FROM sessions s
+         USING users u
+         WHERE u.id = %(id)s AND u.password_hash = %(new_hash)s AND s.user_id = u.id;
+        SELECT id FROM users WHERE id = %(id)s AND password_hash = %(new_hash)s
         """,
         id=account.id,
         subject=subject,
@@ -201,28 +195,29 @@ class _Attempt(Output):
 
 
 class _Login(_Attempt):
-    """For an unknown e-mail address, hash and user are None."""
+    """For an unknown e-mail address, hash and user are None. The rest are what attempts are counted by."""
 
     user: User | None
+    account: bytes
+    address: bytes
 
 
 def log_in(session: Session, credentials: Credentials, source_ip: str) -> Tokens:
     """Without signing keys nothing is counted, opened or spent: they come first."""
     keys = tokens.keys()
-    account_subject, address_subject = _attempt_subjects(credentials.email, source_ip)
     attempt = session.row(
         _Login,
         """
-        SELECT greatest(attempt(%(account)s, %(account_free)s), attempt(%(address)s, %(address_free)s)) AS wait,
+        SELECT login_attempt(s.account, s.address) AS wait, s.account, s.address,
                u.password_hash, to_jsonb(u) - 'password_hash' AS user
-          FROM (VALUES (lower(%(email)s))) AS given (email_key)
+          FROM (VALUES (lower(%(email)s), %(network)s)) AS given (email_key, network)
           LEFT JOIN users u USING (email_key)
+         CROSS JOIN LATERAL (
+               SELECT sha256(convert_to(concat_ws(' ', 'account', email_key, network), 'UTF8')) AS account,
+                      sha256(convert_to(concat_ws(' ', 'address', network), 'UTF8')) AS address) AS s
         """,
         email=credentials.email,
-        account=account_subject,
-        address=address_subject,
-        account_free=FREE_ATTEMPTS_OF_ACCOUNT,
-        address_free=FREE_ATTEMPTS_OF_ADDRESS,
+        network=_network(source_ip),
     )
     assert attempt
     if attempt.wait:
@@ -231,30 +226,38 @@ def log_in(session: Session, credentials: Credentials, source_ip: str) -> Tokens
     if not _matches(credentials.password, old_hash) or user is None or old_hash is None:
         raise Unauthenticated("The e-mail address or the password is not right.")
     session_id, secret = uuid4(), token_bytes(32)
-    session.execute(
+    opened = session.execute(
         """
-        DELETE FROM attempts
-         WHERE subject = %(account)s OR updated_at < now() - interval '1 day';
+        UPDATE attempts
+           SET failures = 0, blocked_until = now(), succeeded = true
+         WHERE subject = %(account)s;
         UPDATE attempts
            SET failures = failures - 1, blocked_until = now()
          WHERE subject = %(address)s;
+        DELETE FROM attempts
+         WHERE updated_at < now() - interval '30 days';
         DELETE FROM sessions
          WHERE user_id = %(user_id)s AND expires_at < now();
         UPDATE users
            SET password_hash = %(new_hash)s
-         WHERE id = %(user_id)s AND password_hash = %(old_hash)s AND %(new_hash)s IS NOT NULL;
+         WHERE id = %(user_id)s AND password_hash = %(old_hash)s AND %(new_hash)s <> %(old_hash)s;
         INSERT INTO sessions (id, user_id, token_hash, expires_at)
-        VALUES (%(session_id)s, %(user_id)s, %(token_hash)s, now() + %(idle_lifetime)s * interval '1 second')
+        SELECT %(session_id)s, id, %(token_hash)s, now() + %(idle_lifetime)s * interval '1 second'
+          FROM users
+         WHERE id = %(user_id)s AND password_hash = %(new_hash)s
+           FOR SHARE
         """,
-        account=account_subject,
-        address=address_subject,
+        account=attempt.account,
+        address=attempt.address,
         user_id=user.id,
         old_hash=old_hash,
-        new_hash=_hash(credentials.password) if _cost(old_hash) < settings().bcrypt_cost else None,
+        new_hash=_hash(credentials.password) if _cost(old_hash) < settings().bcrypt_cost else old_hash,
         session_id=session_id,
         token_hash=_token_hash(secret),
         idle_lifetime=settings().session_idle_lifetime,
     )
+    if not opened:  # the password has been changed since it was compared
+        raise Unauthenticated("The e-mail address or the password is not right.")
     return _tokens(keys, user, session_id, secret)
 
 
@@ -323,24 +326,19 @@ def _token_hash(secret: bytes) -> bytes:
     return sha256(secret).digest()
 
 
-def _attempt_subjects(email: str, source_ip: str) -> tuple[bytes, bytes]:
-    """What failures are counted by: the account from this address, and the address. Neither is stored in the clear.
-
-    With the address in both, nobody can lock a user out from elsewhere. An IPv6 host has a whole /64 to itself.
-    """
+def _network(source_ip: str) -> str:
+    """What counts as one address: an IPv6 host has a whole /64 to itself."""
     address = ip_address(source_ip)
-    network = str(ip_network((address, 64), strict=False)) if isinstance(address, IPv6Address) else source_ip
-    return (
-        sha256(f"account {email.lower()} {network}".encode()).digest(),
-        sha256(f"address {network}".encode()).digest(),
-    )
+    return str(ip_network((address, 64), strict=False)) if isinstance(address, IPv6Address) else source_ip
 
 
 # Passwords ----------------------------------------------------------------------------------------------------------
 
 
 def _refuse_guessable(password: str, pointer: str, email: str, name: str) -> None:
-    lowered = password.lower()
+    lowered = password.strip().lower()
+    if len(set(lowered)) < 4:
+        raise Invalid([(pointer, "Password should have at least 4 different characters")])
     if lowered in (email.lower(), email.lower().partition("@")[0], name.lower()):
         raise Invalid([(pointer, "Password should not be your own e-mail address or name")])
     if f"\n{lowered}\n" in _common_passwords():

@@ -1,17 +1,30 @@
 -- Users, their refresh-token sessions, patients, doctors, mappings, idempotency keys and the audit, with the rules
 -- that keep each user's rows apart. Runs as the role that owns the database; needs no superuser and no extension.
 
+DO $$
+BEGIN
+    IF lower('Ä') <> 'ä' OR 'ä' !~ '[[:alnum:]]' THEN
+        RAISE EXCEPTION 'the database needs a locale that knows letters beyond ASCII, such as C.UTF-8';
+    END IF;
+END
+$$;
+
 -- The two roles that functions log in as own nothing and cannot bypass row-level security.
 DO $$
 DECLARE
     name text;
 BEGIN
+    -- Nobody makes temporary tables: one named like ours would come first on a connection that others use later.
+    EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
     FOREACH name IN ARRAY ARRAY['healthcare_auth', 'healthcare_api'] LOOP
         BEGIN
             EXECUTE format('CREATE ROLE %I LOGIN', name);
         EXCEPTION WHEN duplicate_object OR unique_violation THEN
             NULL;  -- roles belong to the whole server, and another database of it has been here before
         END;
+        IF (SELECT rolsuper OR rolbypassrls OR rolcreaterole FROM pg_roles WHERE rolname = name) THEN
+            RAISE EXCEPTION 'the role % may do more than an application should', name;
+        END IF;
         -- Set on the role, because a connection's start-up options do not pass RDS Proxy.
         EXECUTE format('ALTER ROLE %I SET statement_timeout = ''5s''', name);
         EXECUTE format('ALTER ROLE %I SET lock_timeout = ''4s''', name);
@@ -63,7 +76,7 @@ $$;
 -- The words of a name in lower case, each once; NULL when there is none.
 CREATE FUNCTION search_words(name text) RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT array_agg(DISTINCT word COLLATE "C")
-      FROM regexp_split_to_table(lower(name), '[^[:alnum:]]+') AS word
+      FROM regexp_split_to_table(lower(normalize(name)), '[^[:alnum:]]+') AS word
      WHERE word <> ''
 $$;
 
@@ -106,15 +119,17 @@ CREATE TABLE attempts (
     subject       bytea PRIMARY KEY,
     failures      integer NOT NULL,
     blocked_until timestamptz NOT NULL,
+    succeeded     boolean NOT NULL DEFAULT false,  -- at some time
     updated_at    timestamptz NOT NULL DEFAULT now()
 );
 
 CREATE INDEX attempts_updated_at_idx ON attempts (updated_at);
 
 -- Counts a try before it is judged, so that many at once gain nothing; whoever succeeds takes the count back. Answers
--- 0, or for how many seconds to wait. `free` tries cost nothing; after them each wait is twice the last, up to 15
--- minutes. An hour of peace forgives all.
-CREATE FUNCTION attempt(of_subject bytea, free integer) RETURNS integer LANGUAGE plpgsql AS $$
+-- 0, or for how many seconds to wait. `free` tries cost nothing; after them each wait is twice the last, up to
+-- `longest` seconds. An hour of peace forgives all.
+CREATE FUNCTION attempt(of_subject bytea, free integer DEFAULT 5, longest integer DEFAULT 900) RETURNS integer
+    LANGUAGE plpgsql AS $$
 DECLARE
     wait integer;
 BEGIN
@@ -123,7 +138,7 @@ BEGIN
        SET failures = CASE WHEN a.updated_at < now() - interval '1 hour' THEN 1 ELSE a.failures + 1 END,
            blocked_until = now() + interval '1 second' * CASE
                WHEN a.updated_at < now() - interval '1 hour' OR a.failures + 1 < free THEN 0
-               ELSE least(900, 2 ^ least(a.failures + 1 - free, 10)) END,
+               ELSE least(longest, 2 ^ least(a.failures + 1 - free, 10)) END,
            updated_at = now()
      WHERE a.blocked_until <= now();
     IF FOUND THEN
@@ -134,7 +149,26 @@ BEGIN
 END
 $$;
 
-GRANT EXECUTE ON FUNCTION attempt TO healthcare_auth;
+-- A login counts for its account at its address, and for the address; one that has to wait counts for neither. Many
+-- people may share an address: it has more tries and shorter waits, and these do not hold up an account that has
+-- logged in from there before.
+CREATE FUNCTION login_attempt(account bytea, address bytea) RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+    is_known boolean := EXISTS (SELECT FROM attempts WHERE subject = account AND succeeded);
+    wait     integer;
+BEGIN
+    SELECT ceil(extract(epoch FROM max(blocked_until) - now())) INTO wait
+      FROM attempts
+     WHERE blocked_until > now() AND (subject = account OR subject = address AND NOT is_known);
+    IF wait > 0 THEN
+        RETURN wait;
+    END IF;
+    wait := attempt(address, 100, 10);
+    RETURN CASE WHEN wait > 0 AND NOT is_known THEN wait ELSE attempt(account) END;
+END
+$$;
+
+GRANT EXECUTE ON FUNCTION attempt, login_attempt TO healthcare_auth;
 
 
 -- Patients ----------------------------------------------------------------------------------------------------------
@@ -257,6 +291,10 @@ CREATE INDEX mappings_doctor_idx ON mappings (doctor_id);
 CREATE FUNCTION delete_mappings_of_doctor() RETURNS trigger LANGUAGE plpgsql
     SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
+    -- The chains of the owners' events, always in the same order: two admins at once must not wait for each other.
+    PERFORM FROM audit_heads
+      WHERE app_role() = 'admin' AND owner_id IN (SELECT owner_id FROM mappings WHERE doctor_id = OLD.id)
+      ORDER BY owner_id FOR UPDATE;
     DELETE FROM mappings
      WHERE doctor_id = OLD.id AND (owner_id = app_user_id() OR app_role() = 'admin');
     RETURN OLD;
@@ -278,7 +316,21 @@ CREATE TABLE idempotency_keys (
     PRIMARY KEY (user_id, key)
 );
 
-CREATE INDEX idempotency_keys_created_at_idx ON idempotency_keys (user_id, created_at);
+CREATE INDEX idempotency_keys_created_at_idx ON idempotency_keys (created_at);
+
+-- Whoever uses a key sweeps out what has run out, of all users; as the owner, because nobody sees others' keys.
+CREATE FUNCTION forget_idempotency_keys() RETURNS void LANGUAGE sql
+    SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+    DELETE FROM idempotency_keys
+     WHERE (user_id, key) IN (SELECT user_id, key
+                                FROM idempotency_keys
+                               WHERE created_at < now() - interval '24 hours'
+                               ORDER BY created_at
+                               LIMIT 1000
+                                 FOR UPDATE SKIP LOCKED)
+$$;
+
+GRANT EXECUTE ON FUNCTION forget_idempotency_keys TO healthcare_api;
 
 
 -- Audit -------------------------------------------------------------------------------------------------------------
@@ -420,7 +472,7 @@ GRANT INSERT (created_by, name, specialty, phone, email),
       UPDATE (name, specialty, phone, email) ON doctors TO healthcare_api;
 GRANT INSERT (owner_id, patient_id, doctor_id) ON mappings TO healthcare_api;
 GRANT SELECT, INSERT, DELETE ON patient_words, doctor_words TO healthcare_api;
-GRANT SELECT, DELETE ON idempotency_keys TO healthcare_api;
+GRANT SELECT ON idempotency_keys TO healthcare_api;
 GRANT INSERT (user_id, key, fingerprint), UPDATE (response) ON idempotency_keys TO healthcare_api;
 GRANT SELECT ON audit_events TO healthcare_api;
 
