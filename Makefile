@@ -12,11 +12,12 @@ PYTHON_VERSION := $(shell "$(PYTHON)" -c 'import sys; print("%d.%d" % sys.versio
 # Made anew when the requirements or the Python have changed.
 READY = $(VENV)/ready-$(PYTHON_VERSION)
 BIN = $(VENV)/bin
+CHECKOV = $(VENV)/checkov
 
 export SAM_CLI_TELEMETRY = 0
 export AWS_DEFAULT_REGION = us-east-1
 
-.PHONY: help run test lint format types validate openapi passwords lock clean
+.PHONY: help run test lint format types validate build containers openapi passwords lock clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; \
@@ -42,9 +43,18 @@ types: $(READY) ## Check types
 	@echo "Checking types ..."
 	@$(BIN)/mypy --no-error-summary functions layers/common/healthcare local
 
-validate: $(READY) ## Check template.yaml
+validate: $(READY) $(CHECKOV)/ready ## Check template.yaml
 	@echo "Checking template.yaml ..."
 	@$(BIN)/sam validate --lint > $(VENV)/validate.log 2>&1 || { cat $(VENV)/validate.log >&2; exit 1; }
+	@$(BIN)/cfn-lint -r us-east-1 -r eu-central-1 -r ap-southeast-2 -- template.yaml
+	@$(CHECKOV)/bin/checkov --file template.yaml --framework cloudformation --skip-download --compact --quiet \
+	    > $(VENV)/checkov.log 2>&1 || { cat $(VENV)/checkov.log >&2; exit 1; }
+
+build: $(READY) ## Build what `sam deploy` uploads, for Lambda's processor and with byte code
+	@$(BIN)/python -m local.build
+
+containers: $(READY) ## Prepare `sam local start-api`, which needs Docker, beside `make run`
+	@$(BIN)/python -m local.containers
 
 openapi: $(READY) ## Write openapi.json, the problem pages' texts and the sample events anew
 	@$(BIN)/python -m local.openapi
@@ -80,3 +90,9 @@ $(READY): requirements-dev.txt constraints.txt layers/common/requirements.txt
 
 .DEFAULT:
 	@echo "There is no \`make $@\`; \`make\` alone lists the commands." >&2; exit 1
+
+$(CHECKOV)/ready: $(READY) requirements-checkov.txt
+	@echo "Installing checkov (half a minute) ..."
+	@"$(PYTHON)" -m venv --clear $(CHECKOV)
+	@$(CHECKOV)/bin/python -m pip install -qq --disable-pip-version-check -r requirements-checkov.txt
+	@touch $@

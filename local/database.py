@@ -39,8 +39,8 @@ class Database:
 @contextmanager
 def ready_database(folder: Path, environ: Mapping[str, str]) -> Iterator[Database]:
     """Runs while in use, migrated to the newest version."""
-    if environ.get("DATABASE_URL") or environ.get("PGHOST"):
-        yield _given(folder, environ.get("DATABASE_URL", ""))
+    if is_given(environ):
+        yield _given(folder, environ.get("DATABASE_URL", ""), environ.get("DATABASE_POOLER", ""))
         return
     with EmbeddedPostgres(folder / "postgres") as server:
         yield _embedded(folder, server)
@@ -72,7 +72,8 @@ def _embedded(folder: Path, server: EmbeddedPostgres) -> Database:
     )
 
 
-def _given(folder: Path, conninfo: str) -> Database:
+def _given(folder: Path, conninfo: str, pooler: str) -> Database:
+    """`pooler`, `host:port`, takes the functions to the same database; migrations go there directly."""
     passwords = _passwords(folder, APPLICATION_ROLES)
     try:
         with psycopg.connect(conninfo, connect_timeout=5) as connection:
@@ -88,6 +89,8 @@ def _given(folder: Path, conninfo: str) -> Database:
         raise CannotStart(f"The database that DATABASE_URL or PGHOST names does not let us in: {reason}") from None
     if password:
         passwords[owner] = password
+    if pooler:
+        variables["PGHOST"], _, variables["PGPORT"] = pooler.rpartition(":")
     return _migrated(folder, conninfo, owner, variables, passwords, None)
 
 
@@ -117,7 +120,7 @@ def _passwords(folder: Path, roles: tuple[str, ...]) -> dict[str, str]:
 
 def forget_given(environ: "os._Environ[str]") -> None:
     """What a person's shell says about PostgreSQL must not reach the functions: they get variables of their own."""
-    for name in [name for name in environ if name == "DATABASE_URL" or name.startswith("PG")]:
+    for name in [name for name in environ if name in ("DATABASE_URL", "DATABASE_POOLER") or name.startswith("PG")]:
         del environ[name]
 
 

@@ -6,6 +6,7 @@ none of it is imported anywhere else.
 
 import json
 import logging
+import os
 import re
 import time
 import traceback
@@ -54,7 +55,10 @@ class Template:
 
     def __init__(self, file: Path) -> None:
         logging.getLogger("samcli").setLevel(logging.ERROR)
-        stacks, _ = SamLocalStackProvider.get_stacks(str(file))
+        # The functions take this variable's value by themselves; preflights and the gateway's errors do not.
+        origin = os.environ.get("CORS_ALLOWED_ORIGIN")
+        overrides = {"CorsAllowedOrigin": origin} if origin else {}
+        stacks, _ = SamLocalStackProvider.get_stacks(str(file), parameter_overrides=overrides)
         self.folder = file.parent
         self.functions = SamFunctionProvider(stacks)
         self.api: Api = ApiProvider(stacks, cwd=str(file.parent)).api

@@ -196,7 +196,7 @@ class EmbeddedPostgres:
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
             "unix_socket_directories": "",
-            # Statements and the details of errors hold people's data.
+            # As in template.yaml: values stand in the statements, and in the details of errors.
             "log_min_error_statement": "panic",
             "log_error_verbosity": "terse",
         }

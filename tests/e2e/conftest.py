@@ -3,10 +3,12 @@
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import pytest
 
+from tests.e2e import leaks
 from tests.e2e.local_run import LocalRun
 
 PASSWORD = "a long enough password"
@@ -18,6 +20,23 @@ class Person:
     email: str
     client: httpx.Client
     tokens: dict[str, str]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_personal_in_logs_and_errors() -> Iterator[None]:
+    """Looks at everything that all these tests have sent over HTTP, and at all that was said meanwhile."""
+    send = httpx.Client.send
+
+    def watched(self: httpx.Client, request: httpx.Request, **options: Any) -> httpx.Response:
+        response = send(self, request, **options)
+        if not options.get("stream"):
+            leaks.session.watch(request, response)
+        return response
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(httpx.Client, "send", watched)
+        yield
+    assert leaks.session.leaks() == []
 
 
 @pytest.fixture(scope="session")

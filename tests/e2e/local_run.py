@@ -14,6 +14,7 @@ import httpx
 import psutil
 
 from local.postgres import free_port
+from tests.e2e import leaks
 
 PROJECT = Path(__file__).parents[2]
 START_SECONDS = 60
@@ -52,6 +53,7 @@ class LocalRun:
         with self.process.stdout as output:
             for line in output:
                 self.lines.append(line.rstrip("\n"))
+                leaks.session.logs.append(self.lines[-1])
                 self._printed.put(line)
         self._printed.put(None)
 
@@ -64,6 +66,7 @@ class LocalRun:
     def wait(self) -> int:
         status = self.process.wait(30)
         self._reader.join(30)
+        leaks.session.keep_logs_of(self.folder)
         return status
 
     def clean(self) -> None:

@@ -232,3 +232,20 @@ def test_nothing_listens_beyond_this_machine(local_run: LocalRun) -> None:
         if connection.status == psutil.CONN_LISTEN
     }
     assert addresses == {"127.0.0.1"}
+
+
+def test_the_settings_of_the_readme_reach_functions_and_gateway(tmp_path: Path) -> None:
+    run = LocalRun(tmp_path / "local", ACCESS_TOKEN_LIFETIME="60", CORS_ALLOWED_ORIGIN="https://app.example.org")
+    with run:
+        assert run.process.poll() is None, run.output
+        account = {"name": "Ann", "email": "ann@example.org", "password": "correct horse"}
+        httpx.post(f"{run.base_url}/api/auth/register", json=account, timeout=30)
+        del account["name"]
+        login = httpx.post(f"{run.base_url}/api/auth/login", json=account, timeout=30)
+        assert login.json()["expires_in"] == 60
+        preflight = httpx.options(
+            f"{run.base_url}/api/patients", headers={"Origin": "https://app.example.org"}, timeout=30
+        )
+        for answer in (login, preflight, run.get("/nowhere")):
+            assert answer.headers["Access-Control-Allow-Origin"] == "https://app.example.org"
+    run.clean()

@@ -14,7 +14,7 @@ MAX_ID = 2**63 - 1
 SEARCH_WORDS = 8
 
 NO_NUL = r"^[^\x00]*$"  # PostgreSQL's text holds every character but this one
-PHONE = r"^[+(]{0,2}[0-9][0-9 ()+./x#-]{1,31}$"
+PHONE = r"^[+(]{0,2}[0-9][0-9 ()+./x#-]{0,30}[0-9()+./x#-]$"
 # Control characters, and the one character that is a space to JavaScript only: `\s` is not the same to all who read it.
 EMAIL = r"^[^\s@\x00-\x1f\x7f-\x9f\ufeff]+@[^\s@.\x00-\x1f\x7f-\x9f\ufeff]+(\.[^\s@.\x00-\x1f\x7f-\x9f\ufeff]+)+$"
 

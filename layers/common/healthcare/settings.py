@@ -14,7 +14,6 @@ class Settings:
     bcrypt_cost: int = 12
     token_keys_secret_id: str = "healthcare/token-keys"
     token_issuer: str = "healthcare"
-    token_audience: str = "healthcare-api"
     access_token_lifetime: int = 15 * 60
     session_idle_lifetime: int = 30 * 24 * 3600
     session_lifetime: int = 90 * 24 * 3600

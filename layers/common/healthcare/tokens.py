@@ -15,6 +15,7 @@ from .settings import settings
 
 _ALGORITHM = "HS256"
 _TYPE = "at+jwt"
+_AUDIENCE = "healthcare-api"
 _CLOCK_SKEW = 60  # seconds a token may seem to come from the future
 _KEPT = 300  # seconds until the keys are fetched again
 _REFETCH_AFTER = 30  # for a key id that is not among them; so that made-up ones do not make a request each
@@ -44,7 +45,7 @@ class KeySet:
         now = int(time.time())
         claims = {
             "iss": settings().token_issuer,
-            "aud": settings().token_audience,
+            "aud": _AUDIENCE,
             "sub": str(user_id),
             "role": role,
             "iat": now,
@@ -66,7 +67,7 @@ def verify(token: str) -> Claims:
             _key(header.get("kid")),
             algorithms=[_ALGORITHM],
             issuer=settings().token_issuer,
-            audience=settings().token_audience,
+            audience=_AUDIENCE,
             options={"require": ["iss", "aud", "sub", "role", "iat", "exp", "jti"], "verify_iat": False},
         )
         if claims["iat"] > time.time() + _CLOCK_SKEW or claims["role"] not in ("user", "admin"):

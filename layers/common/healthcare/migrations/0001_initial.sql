@@ -140,7 +140,8 @@ BEGIN
                WHEN a.updated_at < now() - interval '1 hour' OR a.failures + 1 < free THEN 0
                ELSE least(longest, 2 ^ least(a.failures + 1 - free, 10)) END,
            updated_at = now()
-     WHERE a.blocked_until <= now();
+     -- Not now(): another try may have come first that began later.
+     WHERE a.blocked_until <= clock_timestamp();
     IF FOUND THEN
         RETURN 0;
     END IF;
@@ -159,7 +160,7 @@ DECLARE
 BEGIN
     SELECT ceil(extract(epoch FROM max(blocked_until) - now())) INTO wait
       FROM attempts
-     WHERE blocked_until > now() AND (subject = account OR subject = address AND NOT is_known);
+     WHERE blocked_until > clock_timestamp() AND (subject = account OR subject = address AND NOT is_known);
     IF wait > 0 THEN
         RETURN wait;
     END IF;
