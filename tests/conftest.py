@@ -47,6 +47,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgre
         "full_page_writes": "off",
         "scram_iterations": "1",
         "max_connections": "100",
+        # Cloning and dropping a database takes a quarter of the time with these.
+        "shared_buffers": "32MB",
+        "wal_level": "minimal",
+        "max_wal_senders": "0",
     }
     with EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), settings) as server:
         yield server
@@ -105,7 +109,7 @@ class Database:
 def database(template: EmbeddedPostgres, passwords: dict[str, str]) -> Iterator[Database]:
     name = f"test_{secrets.token_hex(6)}"
     with psycopg.connect(template.conninfo(), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER healthcare_owner")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY OWNER healthcare_owner")
         os.environ["PGDATABASE"] = name
         yield Database(template, name, passwords)
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

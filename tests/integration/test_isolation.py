@@ -129,114 +129,123 @@ def test_acting_ends_with_the_transaction(ann: Client, world: dict[str, int], ap
     assert api_role.execute("SELECT count(*) FROM patients").fetchone() == (0,)
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "SELECT password_hash FROM users",
-        "SELECT id FROM users",
-        "SELECT token_hash FROM sessions",
-        "SELECT subject FROM attempts",
-        "UPDATE users SET role = 'admin'",
-        "INSERT INTO patients (owner_id, name) VALUES (%(ann)s, 'planted')",
-        "UPDATE patients SET owner_id = %(bob)s",
-        "UPDATE patients SET version = 1",
-        "INSERT INTO patients (id, owner_id, name) VALUES (1, %(bob)s, 'chosen id')",
-        "INSERT INTO patients (owner_id, name, created_at) VALUES (%(bob)s, 'backdated', '2000-01-01')",
-        "INSERT INTO doctors (created_by, name, specialty) VALUES (%(ann)s, 'in her name', 'x')",
-        "UPDATE doctors SET created_by = %(bob)s",
-        "INSERT INTO mappings (owner_id, patient_id, doctor_id) VALUES (%(ann)s, %(patient)s, %(doctor)s)",
-        "INSERT INTO patient_words (owner_id, word, patient_id) VALUES (%(ann)s, 'planted', %(patient)s)",
-        "INSERT INTO doctor_words (word, doctor_id) VALUES ('planted', %(doctor)s)",
-        "INSERT INTO idempotency_keys (user_id, key, fingerprint) VALUES (%(ann)s, 'planted', '')",
-        "INSERT INTO audit_events (action, resource, resource_id, changes) VALUES ('x', 'x', 1, '{}')",
-        "UPDATE audit_events SET actor_id = %(ann)s",
-        "DELETE FROM audit_events",
-        "DELETE FROM idempotency_keys",
-        "SELECT digest FROM audit_heads",
-        "UPDATE audit_heads SET number = 0",
-        "TRUNCATE audit_events",
-        "TRUNCATE patients CASCADE",
-        "ALTER TABLE patients DISABLE ROW LEVEL SECURITY",
-        "ALTER TABLE patients NO FORCE ROW LEVEL SECURITY",
-        "DROP POLICY own ON patients",
-        "CREATE POLICY mine ON patients USING (true)",
-        "ALTER TABLE patients DISABLE TRIGGER ALL",
-        "SET session_replication_role = replica",
-        "SET ROLE healthcare_owner",
-        "SET ROLE healthcare_auth",
-        "SET SESSION AUTHORIZATION postgres",
-        "ALTER ROLE healthcare_api BYPASSRLS",
-        "SELECT audit()",
-        "SELECT delete_mappings_of_doctor()",
-        "CREATE TABLE mine (id int)",
-        "CREATE FUNCTION mine() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'",
-        "CREATE OR REPLACE FUNCTION app_user_id() RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint'",
-        "COPY patients TO '/tmp/patients'",
-        "COPY patients TO PROGRAM 'cat'",
-        "SELECT pg_read_file('/etc/passwd')",
-        "SELECT rolpassword FROM pg_authid",
-        "INSERT INTO schema_migrations (name, checksum) VALUES ('x', 'x')",
-    ],
+BEYOND_THE_API_ROLE = (
+    "SELECT password_hash FROM users",
+    "SELECT id FROM users",
+    "SELECT token_hash FROM sessions",
+    "SELECT subject FROM attempts",
+    "UPDATE users SET role = 'admin'",
+    "INSERT INTO patients (owner_id, name) VALUES (%(ann)s, 'planted')",
+    "UPDATE patients SET owner_id = %(bob)s",
+    "UPDATE patients SET version = 1",
+    "INSERT INTO patients (id, owner_id, name) VALUES (1, %(bob)s, 'chosen id')",
+    "INSERT INTO patients (owner_id, name, created_at) VALUES (%(bob)s, 'backdated', '2000-01-01')",
+    "INSERT INTO doctors (created_by, name, specialty) VALUES (%(ann)s, 'in her name', 'x')",
+    "UPDATE doctors SET created_by = %(bob)s",
+    "INSERT INTO mappings (owner_id, patient_id, doctor_id) VALUES (%(ann)s, %(patient)s, %(doctor)s)",
+    "INSERT INTO patient_words (owner_id, word, patient_id) VALUES (%(ann)s, 'planted', %(patient)s)",
+    "INSERT INTO doctor_words (word, doctor_id) VALUES ('planted', %(doctor)s)",
+    "INSERT INTO idempotency_keys (user_id, key, fingerprint) VALUES (%(ann)s, 'planted', '')",
+    "INSERT INTO audit_events (action, resource, resource_id, changes) VALUES ('x', 'x', 1, '{}')",
+    "UPDATE audit_events SET actor_id = %(ann)s",
+    "DELETE FROM audit_events",
+    "DELETE FROM idempotency_keys",
+    "SELECT digest FROM audit_heads",
+    "UPDATE audit_heads SET number = 0",
+    "TRUNCATE audit_events",
+    "TRUNCATE patients CASCADE",
+    "ALTER TABLE patients DISABLE ROW LEVEL SECURITY",
+    "ALTER TABLE patients NO FORCE ROW LEVEL SECURITY",
+    "DROP POLICY own ON patients",
+    "CREATE POLICY mine ON patients USING (true)",
+    "ALTER TABLE patients DISABLE TRIGGER ALL",
+    "SET session_replication_role = replica",
+    "SET ROLE healthcare_owner",
+    "SET ROLE healthcare_auth",
+    "SET SESSION AUTHORIZATION postgres",
+    "ALTER ROLE healthcare_api BYPASSRLS",
+    "SELECT audit()",
+    "SELECT delete_mappings_of_doctor()",
+    "CREATE TABLE mine (id int)",
+    "CREATE FUNCTION mine() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'",
+    "CREATE OR REPLACE FUNCTION app_user_id() RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint'",
+    "COPY patients TO '/tmp/patients'",
+    "COPY patients TO PROGRAM 'cat'",
+    "SELECT pg_read_file('/etc/passwd')",
+    "SELECT rolpassword FROM pg_authid",
+    "INSERT INTO schema_migrations (name, checksum) VALUES ('x', 'x')",
 )
+
+
 def test_the_api_role_cannot(
-    ann: Client, bob: Client, world: dict[str, int], api_role: psycopg.Connection, database: Database, statement: str
+    ann: Client,
+    bob: Client,
+    world: dict[str, int],
+    api_role: psycopg.Connection,
+    database: Database,
+    subtests: pytest.Subtests,
 ) -> None:
     """Acting as Bob, with whatever SQL."""
     before = _everything(database)
     # Of these, row-level security and missing privileges are 42501, and a trigger's function is no function to call.
     refusals = (errors.InsufficientPrivilege, errors.FeatureNotSupported, errors.InvalidParameterValue)
-    with api_role.transaction(force_rollback=True):
-        _act_as(api_role, bob)
-        with pytest.raises(refusals):
-            api_role.execute(statement, {"ann": ann.user["id"], "bob": bob.user["id"], **world})
+    for statement in BEYOND_THE_API_ROLE:
+        with subtests.test(statement), api_role.transaction(force_rollback=True):
+            _act_as(api_role, bob)
+            with pytest.raises(refusals):
+                api_role.execute(statement, {"ann": ann.user["id"], "bob": bob.user["id"], **world})
     assert _everything(database) == before
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "UPDATE patients SET name = 'Bob was here'",
-        "UPDATE doctors SET name = 'Bob was here'",
-        "UPDATE idempotency_keys SET response = 'Bob was here'",
-        "DELETE FROM patients",
-        "DELETE FROM doctors",
-        "DELETE FROM mappings",
-        "DELETE FROM patient_words",
-        "DELETE FROM doctor_words",
-    ],
+ON_ALL_ROWS = (
+    "UPDATE patients SET name = 'Bob was here'",
+    "UPDATE doctors SET name = 'Bob was here'",
+    "UPDATE idempotency_keys SET response = 'Bob was here'",
+    "DELETE FROM patients",
+    "DELETE FROM doctors",
+    "DELETE FROM mappings",
+    "DELETE FROM patient_words",
+    "DELETE FROM doctor_words",
 )
+
+
 def test_a_statement_on_all_rows_touches_none_of_another_user(
-    bob: Client, world: dict[str, int], api_role: psycopg.Connection, database: Database, statement: str
+    bob: Client,
+    world: dict[str, int],
+    api_role: psycopg.Connection,
+    database: Database,
+    subtests: pytest.Subtests,
 ) -> None:
     before = _everything(database)
-    with api_role.transaction():
-        _act_as(api_role, bob)
-        assert api_role.execute(statement).rowcount == 0
+    for statement in ON_ALL_ROWS:
+        with subtests.test(statement), api_role.transaction():
+            _act_as(api_role, bob)
+            assert api_role.execute(statement).rowcount == 0
     assert _everything(database) == before
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "SELECT name FROM patients",
-        "SELECT name FROM doctors",
-        "SELECT id FROM mappings",
-        "SELECT id FROM audit_events",
-        "INSERT INTO users (name, email, password_hash, role) VALUES ('x', 'x@example.org', 'x', 'admin')",
-        "UPDATE users SET role = 'admin'",
-        "UPDATE users SET email = 'x@example.org'",
-        "DELETE FROM users",
-        "TRUNCATE users CASCADE",
-        "SET ROLE healthcare_owner",
-        "SET ROLE healthcare_api",
-        "ALTER TABLE users DISABLE ROW LEVEL SECURITY",
-    ],
+BEYOND_THE_AUTH_ROLE = (
+    "SELECT name FROM patients",
+    "SELECT name FROM doctors",
+    "SELECT id FROM mappings",
+    "SELECT id FROM audit_events",
+    "INSERT INTO users (name, email, password_hash, role) VALUES ('x', 'x@example.org', 'x', 'admin')",
+    "UPDATE users SET role = 'admin'",
+    "UPDATE users SET email = 'x@example.org'",
+    "DELETE FROM users",
+    "TRUNCATE users CASCADE",
+    "SET ROLE healthcare_owner",
+    "SET ROLE healthcare_api",
+    "ALTER TABLE users DISABLE ROW LEVEL SECURITY",
 )
-def test_the_auth_role_cannot(ann: Client, auth_role: psycopg.Connection, statement: str) -> None:
-    with auth_role.transaction(force_rollback=True):
-        _act_as(auth_role, ann)
-        with pytest.raises(errors.InsufficientPrivilege):
-            auth_role.execute(statement)
+
+
+def test_the_auth_role_cannot(ann: Client, auth_role: psycopg.Connection, subtests: pytest.Subtests) -> None:
+    for statement in BEYOND_THE_AUTH_ROLE:
+        with subtests.test(statement), auth_role.transaction(force_rollback=True):
+            _act_as(auth_role, ann)
+            with pytest.raises(errors.InsufficientPrivilege):
+                auth_role.execute(statement)
 
 
 def test_the_auth_role_changes_no_other_account(ann: Client, bob: Client, auth_role: psycopg.Connection) -> None:
