@@ -205,3 +205,24 @@ def test_a_token_that_is_changed_anywhere_proves_nothing_else(place: int, text: 
     except tokens.InvalidToken:
         assert changed != token
     tokens._keys = None
+
+
+def test_an_outage_of_secrets_manager_is_asked_about_once_in_a_while_only(
+    secrets_manager: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "_keys", None)
+    token = tokens.keys().issue(42, "user")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # nobody listens at discard's port
+    asked = 0
+    fetch = tokens._fetch_secret
+
+    def counted(secret_id: str) -> Any:
+        nonlocal asked
+        asked += 1
+        return fetch(secret_id)
+
+    monkeypatch.setattr(tokens, "_fetch_secret", counted)
+    for _ in range(5):
+        tokens.keys(max_age=-1)
+        assert tokens.verify(token).user_id == 42
+    assert asked == 1
