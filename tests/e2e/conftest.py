@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.e2e import leaks
-from tests.e2e.local_run import LocalRun
+from tests.e2e.local_run import LocalRun, running
 
 PASSWORD = "a long enough password"
 
@@ -41,11 +41,8 @@ def nothing_personal_in_logs_and_errors() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def local_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRun]:
-    run = LocalRun(tmp_path_factory.mktemp("local"))
-    with run:
-        assert run.process.poll() is None, run.output
+    with running(tmp_path_factory.mktemp("local")) as run:
         yield run
-    run.clean()
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -94,6 +96,15 @@ class LocalRun:
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+
+@contextmanager
+def running(folder: Path, **environ: str) -> Iterator[LocalRun]:
+    """One that is up, and is cleaned away afterwards."""
+    with LocalRun(folder, **environ) as run:
+        assert run.process.poll() is None, run.output
+        yield run
+    run.clean()
 
 
 def still_running(processes: list[psutil.Process], seconds: float = 5) -> list[psutil.Process]:

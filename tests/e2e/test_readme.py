@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.local_run import LocalRun
+from tests.e2e.local_run import LocalRun, running
 from tests.gateway import routes
 
 README = Path("README.md").read_text()
@@ -19,11 +19,8 @@ BLOCKS = re.findall(r"```(\w+)\n(.*?)```", WHOLE_TOUR, re.DOTALL)
 
 @pytest.fixture(scope="module")
 def own_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRun]:
-    run = LocalRun(tmp_path_factory.mktemp("tour"))
-    with run:
-        assert run.process.poll() is None, run.output
+    with running(tmp_path_factory.mktemp("tour")) as run:
         yield run
-    run.clean()
 
 
 def test_every_command_of_the_tour_answers_what_it_says(own_run: LocalRun) -> None:
