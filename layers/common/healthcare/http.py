@@ -398,7 +398,7 @@ def _as_reference(path: str) -> str:
 def _problems(error: ValidationError, prefix: str = "") -> list[tuple[str, str]]:
     """Where by JSON Pointer, and what in words; never what was sent."""
     return [
-        (prefix + "".join(map(_step, found["loc"])), _words(found))
+        (prefix + "".join(map(_step, found["loc"])), in_words(found))
         for found in error.errors(include_url=False, include_input=False)
     ]
 
@@ -408,7 +408,8 @@ def _step(name: object) -> str:
     return "/" + str(name).encode(errors="replace").decode().replace("~", "~0").replace("/", "~1")
 
 
-def _words(found: ErrorDetails) -> str:
+def in_words(found: ErrorDetails) -> str:
+    """What is wrong with a value, without the value."""
     if found["type"] == "string_pattern_mismatch":
         return PATTERN_IN_WORDS.get(found["ctx"]["pattern"], found["msg"])
     return TYPE_IN_WORDS.get(found["type"], found["msg"])

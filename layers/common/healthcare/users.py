@@ -35,6 +35,11 @@ NewPassword = Annotated[
     AfterValidator(_fits_bcrypt),
     Field(description="8 characters to 72 bytes; spaces count, also at its ends. Common ones are refused."),
 ]
+PasswordHash = Annotated[
+    str,
+    StringConstraints(pattern=r"^\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}$"),
+]
+"""bcrypt's: the cost in two digits, 22 characters of salt, 31 of hash; also as other systems have made it."""
 GivenPassword = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=NO_NUL)]
 RefreshToken = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=NO_NUL)]
 
@@ -367,15 +372,15 @@ def _matches(password: str, password_hash: str | None) -> bool:
     target = settings().bcrypt_cost
     given = password.encode()[:BCRYPT_LIMIT]  # as bcrypt did for those who registered with more elsewhere
     if password_hash is None:
-        bcrypt.checkpw(given, _decoy(target))
+        bcrypt.checkpw(given, decoy(target))
         return False
     matches = bcrypt.checkpw(given, password_hash.encode())
     if not matches:
         for cost in range(_cost(password_hash), target):
-            bcrypt.checkpw(given, _decoy(cost))
+            bcrypt.checkpw(given, decoy(cost))
     return matches
 
 
-def _decoy(cost: int) -> bytes:
+def decoy(cost: int) -> bytes:
     """A hash that no password is known to have."""
     return b"$2b$%02d$" % cost + b"." * 53
