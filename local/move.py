@@ -134,7 +134,7 @@ TABLES = (
           LEFT JOIN users u ON u.id = g.id
           LEFT JOIN users rival ON rival.email_key = lower(g.email)
         """,
-        rivalry="its e-mail address is that of user {}, in other capitals perhaps",
+        rivalry="its e-mail address, capitals aside, is that of user {}",
         insert="""
         INSERT INTO users (id, name, email, password_hash, created_at, updated_at)
         SELECT id, name, email, password_hash, coalesce(created_at, now()), coalesce(updated_at, created_at, now())
@@ -567,8 +567,6 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
             _move(source, target, folder, console, options)
     except CannotStart as error:
         print(error, file=sys.stderr)
-    except UnicodeDecodeError as error:
-        print(f"The source has text that is not {error.encoding}. PGCLIENTENCODING names another.", file=sys.stderr)
     except psycopg.Error as error:
         print(f"The move has stopped: {_first_line(error)}. Run it again, and it goes on.", file=sys.stderr)
     except KeyboardInterrupt:
