@@ -428,6 +428,29 @@ def test_the_source_is_only_read(source: Database, database: Database, move: Cal
     assert (stopped.status, "cannot execute INSERT in a read-only transaction" in stopped.said) == (1, True)
 
 
+def test_a_move_that_has_stopped_goes_on(
+    source: Database, move: Callable[..., Outcome], log_in: Callable[[str], Client]
+) -> None:
+    _fill(
+        source,
+        SCHEMA,
+        _source_with(users=300),
+        "ALTER TABLE patients RENAME TO people",
+        "CREATE VIEW patients AS SELECT id, name || 1 / (id - 700) AS name, user_id FROM people",
+    )
+    stopped = move()
+    assert (stopped.status, stopped.said.splitlines()[-1]) == (
+        1,
+        "The move has stopped: division by zero. Run it again, and it goes on.",
+    )
+    assert len(log_in("user1@example.org").walk("/api/patients")) == 3  # of the batch before
+    _fill(source, "DROP VIEW patients", "ALTER TABLE people RENAME TO patients")
+    again = move()
+    assert again.counts("users") == [300, 0, 300, 0, 0]
+    assert again.counts("patients") == [900, 400, 500, 0, 0]
+    assert again.counts("patient_doctor_mappings") == [900, 900, 0, 0, 0]
+
+
 def test_what_a_source_lacks_is_said_all_at_once(source: Database, move: Callable[..., Outcome]) -> None:
     _fill(
         source,
