@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, LiteralString, TextIO
@@ -303,7 +303,7 @@ def _connected(name: str, conninfo: str, **parameters: str) -> Iterator[Connecti
         connection = psycopg.connect(conninfo, connect_timeout=10, **parameters)  # type: ignore[arg-type]
     except psycopg.Error as error:
         raise CannotStart(f"The database of {name} does not let us in: {_first_line(error)}") from None
-    with connection:
+    with closing(connection):
         yield connection
 
 
@@ -616,9 +616,9 @@ def _move(
     if options.dry_run:
         console.say("Nothing was written: this was a dry run.")
     if any(move.refused or move.lessened for move in moves):
-        console.say(f"{file.name} says which rows and values were not taken, and why.")
+        console.say(f"{file.name} says which rows and values are not taken, and why.")
     else:
-        console.say("All of it was taken.")
+        console.say(f"Every row {'can be' if options.dry_run else 'was'} taken, or had been before.")
 
 
 def _sum_up(console: Console, moves: Sequence[TableMove], seconds: float) -> None:
