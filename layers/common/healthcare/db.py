@@ -107,10 +107,14 @@ def translated_errors(refusals: Refusals = MappingProxyType({})) -> Iterator[Non
 
 
 class Session:
-    """Runs statements as one caller. `user_id` is None where nobody has signed in yet."""
+    """Runs statements as one caller. `user_id` is None where nobody has signed in yet.
+
+    `account_id` is then the account that they try to get into, for the access log.
+    """
 
     def __init__(self, user_id: int | None, role: str, request_id: str) -> None:
         self.user_id = user_id
+        self.account_id: int | None = None
         self._actor = {"_user_id": user_id, "_role": role, "_request_id": request_id}
         self._pinned: Connection[Any] | None = None
 
