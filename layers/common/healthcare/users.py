@@ -203,6 +203,10 @@ class _Login(_Attempt):
     address: bytes
 
 
+class _Ended(Output):
+    user_id: int
+
+
 def log_in(session: Session, credentials: Credentials, source_ip: str) -> Tokens:
     """Without signing keys nothing is counted, opened or spent: they come first."""
     keys = tokens.keys()
@@ -221,9 +225,10 @@ def log_in(session: Session, credentials: Credentials, source_ip: str) -> Tokens
         network=_network(source_ip),
     )
     assert attempt
+    user, old_hash = attempt.user, attempt.password_hash
+    session.account_id = user.id if user else None
     if attempt.wait:
         raise TooManyAttempts("There were too many failed logins; wait before the next one.", attempt.wait)
-    user, old_hash = attempt.user, attempt.password_hash
     if not _matches(credentials.password, old_hash) or user is None or old_hash is None:
         raise Unauthenticated("The e-mail address or the password is not right.")
     session_id, secret = uuid4(), token_bytes(32)
@@ -287,6 +292,7 @@ def refresh(session: Session, given: Refresh) -> Tokens:
     if user is None:
         _end_session(session, session_id)
         raise Unauthenticated("The refresh token is not valid any more; log in again.")
+    session.account_id = user.id
     return _tokens(keys, user, session_id, new_secret)
 
 
@@ -299,7 +305,16 @@ def log_out(session: Session, given: Refresh) -> None:
 
 
 def _end_session(session: Session, session_id: UUID) -> None:
-    session.execute("DELETE FROM sessions WHERE id = %(session_id)s", session_id=session_id)
+    ended = session.row(
+        _Ended,
+        """
+        DELETE FROM sessions
+         WHERE id = %(session_id)s
+        RETURNING user_id
+        """,
+        session_id=session_id,
+    )
+    session.account_id = ended.user_id if ended else None
 
 
 def _tokens(keys: tokens.KeySet, user: User, session_id: UUID, secret: bytes) -> Tokens:
