@@ -221,7 +221,7 @@ class Scale:
                 connection.execute("CREATE DATABASE filling OWNER healthcare_owner")
                 self._migrate("filling")
                 self._fill("filling")
-                connection.execute(f"ALTER DATABASE filling RENAME TO {self.name}")  # type: ignore[arg-type]
+                connection.execute(f"ALTER DATABASE filling RENAME TO {self.name}")
                 print(f"Filled {self.name} in {time.monotonic() - started:.0f} s", file=sys.stderr)
         self._migrate(self.name)
 
@@ -236,7 +236,7 @@ class Scale:
         """The cursor of a page near the end of the owner's list."""
         with psycopg.connect(self.server.conninfo(dbname=self.name)) as connection:
             query = f"SELECT id FROM {table} WHERE owner_id = %s ORDER BY id DESC OFFSET 30 LIMIT 1"
-            row = connection.execute(query, [OWNER]).fetchone()  # type: ignore[arg-type]
+            row = connection.execute(query, [OWNER]).fetchone()
         assert row
         return encode_cursor(row[0])
 
@@ -274,7 +274,7 @@ Operation = Callable[[Session], object]
 
 def operations(scale: Scale) -> Iterator[tuple[str, Operation]]:
     def search(q: str, cursor: str | None = None) -> Operation:
-        return lambda session: patients.search(session, PatientQuery(q=q, cursor=cursor))  # type: ignore[arg-type]
+        return lambda session: patients.search(session, PatientQuery(q=q, cursor=cursor))
 
     def directory(**query: Any) -> Operation:
         return lambda session: doctors.search(session, DoctorQuery(**query))
@@ -288,7 +288,7 @@ def operations(scale: Scale) -> Iterator[tuple[str, Operation]]:
     deep = scale.deep("patients")
     yield "get a patient", lambda session: patients.get(session, scale.in_the_middle)
     yield "list patients", lambda session: patients.search(session, PatientQuery())
-    yield "  a deep page", lambda session: patients.search(session, PatientQuery(cursor=deep))  # type: ignore[arg-type]
+    yield "  a deep page", lambda session: patients.search(session, PatientQuery(cursor=deep))
     yield "search patients: a common word", search("bananaa")
     yield "  a deep page", search("bananaa", deep)
     yield "  a word that one has", search(scale.word_of_its_own)

@@ -118,11 +118,15 @@ def of_patient(session: Session, patient_id: int, query: PageQuery) -> Page[Doct
         """
         SELECT to_jsonb(d) AS doctor
           FROM patients p
-          LEFT JOIN (mappings m JOIN doctors d ON d.id = m.doctor_id)
-            ON m.patient_id = p.id AND m.owner_id = p.owner_id AND m.doctor_id > coalesce(%(cursor)s, 0)
+          LEFT JOIN LATERAL (
+               SELECT doctor_id
+                 FROM mappings
+                WHERE owner_id = p.owner_id AND patient_id = p.id AND doctor_id > coalesce(%(cursor)s, 0)
+                ORDER BY doctor_id
+                LIMIT %(limit)s + 1) m ON true
+          LEFT JOIN doctors d ON d.id = m.doctor_id
          WHERE p.id = %(patient_id)s
          ORDER BY m.doctor_id
-         LIMIT %(limit)s + 1
         """,
         patient_id=patient_id,
         **dict(query),
