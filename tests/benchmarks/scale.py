@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.scale --sizes 1000 100000 5000000 --data DIR
 
-Fills a database of each size, once for each DIR (five million take about ten minutes and 12 GB), and calls the layer's
+Fills a database of each size, once for each DIR (five million take about ten minutes and 6 GB), and calls the layer's
 functions as the role that functions have, in turns over the sizes, so that what else the machine does hits all alike.
 One owner has a fifth of the patients (of a thousand: half), and it is this one who asks. Exits with 1 when an operation
 reads a table from end to end.
