@@ -2,10 +2,10 @@
 
     python -m tests.benchmarks.scale --sizes 1000 100000 5000000 --data DIR
 
-Fills a database of each size, once for each DIR (five million take about ten minutes and 6 GB), and calls the layer's
-functions as the role that functions have, in turns over the sizes, so that what else the machine does hits all alike.
-One owner has a fifth of the patients (of a thousand: half), and it is this one who asks. Exits with 1 when an operation
-reads a table from end to end.
+Fills a database of each size, once for each DIR (five million take about ten minutes, and 15 GB with the log), and
+calls the layer's functions as the role that functions have, in turns over the sizes, so that what else the machine does
+hits all alike. One owner has a fifth of the patients (of a thousand: half), and it is this one who asks. Exits with 1
+when an operation reads a table from end to end; of less than a hundred thousand patients, small tables rightly are.
 """
 
 import argparse
@@ -424,7 +424,7 @@ def measure(scales: list[Scale], rounds: int) -> int:
         what = f"all of {', '.join(sorted(read_whole[line]))}" if read_whole[line] else "by index"
         name = name.replace("  ", "… ", 1) if name.startswith("  ") else name
         print(f"| {name} | {' | '.join(cells)} | {quarters[-1][1] / quarters[0][1]:.2f} | {what} |")
-    return 1 if any(read_whole) and scales[-1].patients >= 100_000 else 0  # small tables are read whole with reason
+    return 1 if any(read_whole) and scales[-1].patients >= 100_000 else 0
 
 
 if __name__ == "__main__":
