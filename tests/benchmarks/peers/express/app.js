@@ -26,7 +26,6 @@ pool.on("error", () => {}); // of an idle connection that the server closed: the
 // Bodies --------------------------------------------------------------------------------------------------------------
 
 const PHONE = /^[+(]{0,2}[0-9][0-9 ()+./x#-]{0,30}[0-9()+./x#-]$/;
-// eslint-disable-next-line no-control-regex
 const EMAIL = /^[^\s@\x00-\x1f\x7f-\x9f\ufeff]+@[^\s@.\x00-\x1f\x7f-\x9f\ufeff]+(\.[^\s@.\x00-\x1f\x7f-\x9f\ufeff]+)+$/;
 const NO_NUL = /^[^\x00]*$/;
 
@@ -175,7 +174,6 @@ app.put("/api/patients/:id", authenticated, async (request, response) => {
   return response.json(rows[0]);
 });
 
-// eslint-disable-next-line no-unused-vars
 app.use((error, request, response, next) => {
   if (error instanceof z.ZodError) return response.status(422).json({ detail: error.issues });
   if (error.constraint === "users_email_key") return response.status(409).json({ detail: "E-mail address is taken" });

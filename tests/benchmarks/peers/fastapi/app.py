@@ -37,7 +37,7 @@ engine = create_engine(
     "postgresql+psycopg://",  # PGHOST, PGUSER and the like say the rest
     pool_size=1,
     max_overflow=0,
-    pool_pre_ping=os.environ.get("PRE_PING", "on") == "on",
+    pool_pre_ping=True,
     connect_args={"prepare_threshold": None, "connect_timeout": 3},
 )
 Sessions = sessionmaker(engine, expire_on_commit=False)
