@@ -14,7 +14,7 @@ from typing import Any
 import boto3
 import psycopg
 import pytest
-from moto import mock_aws
+from moto.server import ThreadedMotoServer
 
 from healthcare.migrate import migrate
 from local.postgres import EmbeddedPostgres
@@ -119,9 +119,13 @@ def database(template: EmbeddedPostgres, passwords: dict[str, str]) -> Iterator[
 @pytest.fixture(scope="session")
 def secrets_manager() -> Iterator[None]:
     keys = {"current": "first", "keys": {"first": b64encode(secrets.token_bytes(32)).decode()}}
-    with mock_aws():
-        boto3.client("secretsmanager").create_secret(Name=SECRET, SecretString=json.dumps(keys))
-        yield
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    os.environ["AWS_ENDPOINT_URL"] = f"http://{host}:{port}"
+    boto3.client("secretsmanager").create_secret(Name=SECRET, SecretString=json.dumps(keys))
+    yield
+    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from urllib.request import Request, urlopen
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from healthcare import aws
 from healthcare.db import password
 from healthcare.migrate import DatabaseIsNewer, MigrationError, broken_audit_links, grant_admin, migrate
 from healthcare.settings import settings
@@ -34,10 +35,7 @@ def _conninfo() -> str:
     """As the owner: with the password that RDS keeps in a secret, or as libpq finds it."""
     if settings().database_auth != "secret":
         return make_conninfo(password=password())
-    import boto3  # slow to import
-
-    secret = boto3.client("secretsmanager").get_secret_value(SecretId=environ["DATABASE_SECRET_ID"])["SecretString"]
-    return make_conninfo(password=json.loads(secret)["password"])
+    return make_conninfo(password=aws.secret(environ["DATABASE_SECRET_ID"])["password"])
 
 
 def _migrate(conninfo: str) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 
 FUNCTIONS = sorted(path.parent for path in Path("functions").glob("*/app.py"))
 
-# Slow to import, and needed by none of them before their first request: AWS's SDK, an HTTP client, the framework parts
+# Slow to import, and needed by none of them: AWS's SDK, an HTTP client, the framework parts
 # of Powertools. (cryptography is in the development environment only; PyJWT would take it from there.)
 NEVER = {
     "aws_lambda_powertools.event_handler",
@@ -17,7 +17,6 @@ NEVER = {
     "boto3",
     "botocore.session",
     "email_validator",
-    "healthcare.iam",
     "healthcare.migrate",
     "httpx",
     "requests",

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from healthcare import tokens
+from healthcare import aws, tokens
 from tests.conftest import SECRET
 from tests.gateway import ARN, Environment
 
@@ -214,14 +214,14 @@ def test_an_outage_of_secrets_manager_is_asked_about_once_in_a_while_only(
     token = tokens.keys().issue(42, "user")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # nobody listens at discard's port
     asked = 0
-    fetch = tokens._fetch_secret
+    fetch = aws.secret
 
     def counted(secret_id: str) -> Any:
         nonlocal asked
         asked += 1
         return fetch(secret_id)
 
-    monkeypatch.setattr(tokens, "_fetch_secret", counted)
+    monkeypatch.setattr(aws, "secret", counted)
     for _ in range(5):
         tokens.keys(max_age=-1)
         assert tokens.verify(token).user_id == 42

@@ -15,6 +15,7 @@ import psycopg
 from psycopg import ClientCursor, Connection, Cursor
 from psycopg.errors import DeadlockDetected, SerializationFailure
 from psycopg.pq import TransactionStatus
+from psycopg.rows import dict_row
 from pydantic import BaseModel
 
 from .errors import Refusal, Unavailable
@@ -69,7 +70,7 @@ def password() -> str | None:
     """A fresh one, where libpq does not find it by itself."""
     if settings().database_auth != "iam":
         return None
-    from .iam import database_token  # needs botocore, which only a deployment needs
+    from .aws import database_token  # only a deployment needs it
 
     return database_token()
 
@@ -131,8 +132,7 @@ class Session:
         validate = model.__pydantic_validator__.validate_python
         with translated_errors(refusals):
             cursor = self._execute(query, values)
-            names = [column.name for column in cursor.description or ()]
-            return [validate(dict(zip(names, row, strict=True))) for row in cursor]
+            return [validate(row) for row in cursor.fetchall()]
 
     def row(
         self, model: type[Row], query: LiteralString, *, refusals: Refusals = MappingProxyType({}), **values: object
@@ -148,7 +148,7 @@ class Session:
     def _execute(self, query: LiteralString, values: dict[str, object]) -> Cursor[Any]:
         # One message, hence one round trip and, outside transaction(), one implicit transaction, whatever the number
         # of statements.
-        cursor = (self._pinned or connect()).cursor()
+        cursor = (self._pinned or connect()).cursor(row_factory=dict_row)
         if self._pinned and self._pinned.pgconn.transaction_status == TransactionStatus.IDLE:
             query = _BEGIN + _ACT_AS + query
         else:

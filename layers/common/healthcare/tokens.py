@@ -1,15 +1,14 @@
 """Access tokens: JWTs (RFC 9068) signed by HS256 with a set of keys, of which the current one signs."""
 
-import json
 import logging
 import time
 from base64 import b64decode
 from dataclasses import dataclass, replace
-from typing import Any
 from uuid import uuid4
 
 import jwt
 
+from . import aws
 from .errors import Unavailable
 from .settings import settings
 
@@ -86,15 +85,16 @@ def keys(max_age: float = _KEPT) -> KeySet:
     now = time.monotonic()
     if _keys is None or (now - _keys.fetched_at > max_age and now >= _keys.not_before):
         try:
-            secret = _fetch_secret(settings().token_keys_secret_id)
+            secret = aws.secret(settings().token_keys_secret_id)
             decoded = {kid: b64decode(key, validate=True) for kid, key in secret["keys"].items()}
             _keys = KeySet(secret["current"], decoded, now)
         except Exception as error:
+            reason = error if isinstance(error, aws.AwsError) else type(error).__name__
+            logging.getLogger(__name__).warning("the signing keys could not be fetched: %s", reason)
             if _keys is None:
                 raise Unavailable from error
             # An outage there must not slow every request here.
             _keys = replace(_keys, not_before=now + _REFETCH_AFTER)
-            logging.getLogger(__name__).warning("the signing keys could not be fetched: %s", type(error).__name__)
     return _keys
 
 
@@ -106,12 +106,3 @@ def _key(kid: object) -> bytes:
     if not isinstance(kid, str) or kid not in key_set.keys:
         raise InvalidToken("unknown key")
     return key_set.keys[kid]
-
-
-def _fetch_secret(secret_id: str) -> Any:
-    from botocore.config import Config  # slow to import, and most requests find the keys fetched
-    from botocore.session import get_session
-
-    config = Config(connect_timeout=1, read_timeout=1, retries={"total_max_attempts": 2})
-    client: Any = get_session().create_client("secretsmanager", config=config)
-    return json.loads(client.get_secret_value(SecretId=secret_id, VersionStage="AWSCURRENT")["SecretString"])
