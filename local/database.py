@@ -5,7 +5,7 @@ import secrets
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg
@@ -30,6 +30,8 @@ class Database:
     variables: Mapping[str, str]
     applied: list[str]
     note: str | None = None
+    # None where somebody else runs it
+    server: EmbeddedPostgres | None = None
 
     def login(self, role: str) -> str:
         """The role a function asks for in the template, but for the owner, whom a given database calls otherwise."""
@@ -43,7 +45,7 @@ def ready_database(folder: Path, environ: Mapping[str, str]) -> Iterator[Databas
         yield _given(folder, environ.get("DATABASE_URL", ""), environ.get("DATABASE_POOLER", ""))
         return
     with EmbeddedPostgres(folder / "postgres") as server:
-        yield _embedded(folder, server)
+        yield replace(_embedded(folder, server), server=server)
 
 
 def is_given(environ: Mapping[str, str]) -> bool:

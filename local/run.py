@@ -39,8 +39,9 @@ def main() -> int:
     console = Console()
     try:
         with closing(console), ExitStack() as stack:
-            serve(read(os.environ), console, stack, stop)
-            stop.wait()
+            database = serve(read(os.environ), console, stack, stop)
+            while not stop.wait(1):
+                _keep_up(database, console)
             console.say("Stopping …")
     except CannotStart as error:
         print(error, file=sys.stderr)
@@ -48,7 +49,7 @@ def main() -> int:
     return 0
 
 
-def serve(settings: Settings, console: Console, stack: ExitStack, stop: threading.Event) -> None:
+def serve(settings: Settings, console: Console, stack: ExitStack, stop: threading.Event) -> "Database":
     """Returns when the API answers, or early when it shall stop. The slow parts start side by side."""
     server = stack.enter_context(_claimed_port(settings.port))
     console.keep_logs_in(settings.folder / "log")
@@ -63,7 +64,7 @@ def serve(settings: Settings, console: Console, stack: ExitStack, stop: threadin
     database = database_starts.result()
     endpoint = _first_line(secrets_manager)
     if stop.is_set():
-        return
+        return database
     start = partial(_start_environment, settings, database, endpoint, console)
     gateway, pools = serve_template(TEMPLATE, partial(Pool, start=start), console, settings.port)
     for pool in pools.values():
@@ -74,6 +75,14 @@ def serve(settings: Settings, console: Console, stack: ExitStack, stop: threadin
     threading.Thread(target=_watch, args=(list(pools.values()), console, stop), daemon=True).start()
     if _is_healthy(settings.port, stop):
         _say_ready(settings, console, sorted(gateway.route_lines()))
+    return database
+
+
+def _keep_up(database: "Database", console: Console) -> None:
+    if database.server is not None and database.server.has_ended():
+        console.say("PostgreSQL has ended by itself. Starting it again …")
+        database.server.restart()
+        console.say("PostgreSQL runs again, with everything that was committed.")
 
 
 @contextmanager

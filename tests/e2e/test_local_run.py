@@ -112,6 +112,26 @@ def test_a_database_server_that_was_left_behind_is_taken_down(run: LocalRun) -> 
         process.kill()
 
 
+def test_a_database_that_dies_is_started_again_with_its_data(run: LocalRun) -> None:
+    with run:
+        register(run)
+        (postmaster,) = (process for process in run.processes() if "-D" in process.cmdline())
+        writer = next(child for child in postmaster.children() if "background writer" in " ".join(child.cmdline()))
+        writer.suspend()  # as one that ends later
+        postmaster.kill()
+        deadline = time.monotonic() + 15
+        while "PostgreSQL has ended by itself. Starting it again …" not in run.lines:
+            assert run.get("/health").status_code in (200, 503)
+            assert time.monotonic() < deadline, run.output
+        assert run.get("/health").status_code == 503
+        writer.resume()
+        while run.get("/health").status_code != 200:
+            assert time.monotonic() < deadline, run.output
+            time.sleep(0.1)
+        log_in(run)
+        assert "PostgreSQL runs again, with everything that was committed." in run.lines
+
+
 def test_the_death_of_the_working_process_ends_the_run(run: LocalRun) -> None:
     with run:
         processes = run.processes()

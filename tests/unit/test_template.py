@@ -176,6 +176,8 @@ def test_the_gateway_answers_everything_as_a_problem_that_a_page_may_read() -> N
         headers = response["responseParameters"]
         assert headers["gatewayresponse.header.Content-Type"] == "'application/problem+json'"
         assert "gatewayresponse.header.Access-Control-Allow-Origin" in headers
+        may_try_again = response["statusCode"] in ("429", "503", "504")
+        assert ("gatewayresponse.header.Retry-After" in headers) == may_try_again
 
 
 # Functions and what they may do -------------------------------------------------------------------------------------
