@@ -48,6 +48,21 @@ def ready_database(folder: Path, environ: Mapping[str, str]) -> Iterator[Databas
         yield replace(_embedded(folder, server), server=server)
 
 
+def running_database(folder: Path, environ: Mapping[str, str]) -> Database:
+    """That of a run which is up, started with the same environment."""
+    if is_given(environ):
+        return _given(folder, environ.get("DATABASE_URL", ""), environ.get("DATABASE_POOLER", ""))
+    return Database(owner=OWNER, variables={**_variables(port_of(folder)), **_password_file(folder)}, applied=[])
+
+
+def port_of(folder: Path) -> str:
+    """Of the embedded server with its files in `folder`."""
+    try:
+        return (folder / "postgres" / "port").read_text()
+    except OSError:
+        raise CannotStart(f"There is no database in {folder} yet: start `make run`, in another terminal.") from None
+
+
 def is_given(environ: Mapping[str, str]) -> bool:
     return bool(environ.get("DATABASE_URL") or environ.get("PGHOST"))
 
@@ -62,16 +77,23 @@ def _embedded(folder: Path, server: EmbeddedPostgres) -> Database:
             connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(*names))
         password = sql.Literal(passwords[OWNER])
         connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(OWNER), password))
-    variables = {"PGHOST": "127.0.0.1", "PGPORT": str(server.port), "PGDATABASE": DATABASE, "PGSSLMODE": "disable"}
     note = f"Running as root: the database lies in {server.elsewhere}." if server.elsewhere else None
     return _migrated(
         folder,
         server.conninfo(user=OWNER, password=passwords[OWNER], dbname=DATABASE),
         OWNER,
-        variables,
+        _variables(str(server.port)),
         passwords,
         note,
     )
+
+
+def _variables(port: str) -> dict[str, str]:
+    return {"PGHOST": "127.0.0.1", "PGPORT": port, "PGDATABASE": DATABASE, "PGSSLMODE": "disable"}
+
+
+def _password_file(folder: Path) -> dict[str, str]:
+    return {"PGPASSFILE": str(folder / "pgpass")}
 
 
 def _given(folder: Path, conninfo: str, pooler: str) -> Database:
@@ -113,7 +135,7 @@ def _migrated(
     password_file.unlink(missing_ok=True)
     password_file.touch(mode=0o600)
     password_file.write_text("".join(lines))
-    return Database(owner=owner, variables={**variables, "PGPASSFILE": str(password_file)}, applied=applied, note=note)
+    return Database(owner=owner, variables={**variables, **_password_file(folder)}, applied=applied, note=note)
 
 
 def _passwords(folder: Path, roles: tuple[str, ...]) -> dict[str, str]:

@@ -53,7 +53,7 @@ def serve(settings: Settings, console: Console, stack: ExitStack, stop: threadin
     """Returns when the API answers, or early when it shall stop. The slow parts start side by side."""
     server = stack.enter_context(_claimed_port(settings.port))
     console.keep_logs_in(settings.folder / "log")
-    secrets_manager = stack.enter_context(_secrets_manager(settings.folder))
+    secrets_manager = stack.enter_context(secrets_manager_of(settings.folder))
     database_starts = stack.enter_context(_in_background(_database(settings, console)))
 
     # SAM CLI and moto read these, and a person's own profile or region must not change what they do.
@@ -62,7 +62,7 @@ def serve(settings: Settings, console: Console, stack: ExitStack, stop: threadin
     from local.gateway import serve_template
 
     database = database_starts.result()
-    endpoint = _first_line(secrets_manager)
+    endpoint = first_line(secrets_manager)
     if stop.is_set():
         return database
     start = partial(_start_environment, settings, database, endpoint, console)
@@ -97,9 +97,9 @@ def _claimed_port(port: int) -> Iterator[Server]:
 
 
 @contextmanager
-def _secrets_manager(folder: Path) -> Iterator[subprocess.Popen[str]]:
+def secrets_manager_of(folder: Path) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "local.secrets_manager", str(folder / "token-keys.json")]
-    with (folder / "log" / "secrets_manager.log").open("w") as log:
+    with (folder / "log" / "secrets_manager.log").open("a") as log:
         process = subprocess.Popen(
             command, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True
         )
@@ -110,7 +110,7 @@ def _secrets_manager(folder: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def _first_line(process: subprocess.Popen[str]) -> str:
+def first_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     line = process.stdout.readline().strip()
     if not line:
@@ -152,6 +152,12 @@ def _in_background(context: AbstractContextManager[T]) -> Iterator[Future[T]]:
 def _start_environment(
     settings: Settings, database: "Database", endpoint: str, console: Console, function: Function
 ) -> Environment:
+    environment = EmulatedEnvironment if settings.runtime == "emulator" else ProcessEnvironment
+    return environment(replace(function, variables=variables_of(function, database, endpoint)), console.function_line)
+
+
+def variables_of(function: Function, database: "Database", endpoint: str) -> dict[str, str]:
+    """The template's, changed to what stands here for the database and for AWS."""
     variables = dict(function.variables) | DUMMY_ACCOUNT | {"AWS_ENDPOINT_URL": endpoint}
     if "PGHOST" in variables:
         login = database.login(variables["PGUSER"])
@@ -160,8 +166,7 @@ def _start_environment(
         variables |= {**database.variables, "PGUSER": login, "DATABASE_AUTH": "password"}
     if "TOKEN_KEYS_SECRET_ID" in variables:
         variables["TOKEN_KEYS_SECRET_ID"] = TOKEN_KEYS_SECRET
-    environment = EmulatedEnvironment if settings.runtime == "emulator" else ProcessEnvironment
-    return environment(replace(function, variables=variables), console.function_line)
+    return variables
 
 
 def _watch(pools: list[Pool], console: Console, stop: threading.Event) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psycopg
 
-from local.database import DATABASE, OWNER, is_given
+from local.database import DATABASE, OWNER, is_given, port_of
 from local.postgres import installation
 from local.settings import CannotStart, read
 
@@ -46,11 +46,7 @@ def _conninfo(folder: Path, environ: Mapping[str, str]) -> str:
     """Of the database that `make run` uses with the same environment."""
     if is_given(environ):
         return environ.get("DATABASE_URL", "")
-    try:
-        port = (folder / "postgres" / "port").read_text()
-    except OSError:
-        raise CannotStart(f"There is no database in {folder} yet: start `make run`, in another terminal.") from None
-    return f"host=127.0.0.1 port={port} dbname={DATABASE} user={OWNER}"
+    return f"host=127.0.0.1 port={port_of(folder)} dbname={DATABASE} user={OWNER}"
 
 
 if __name__ == "__main__":
