@@ -91,7 +91,9 @@ $(READY): requirements-dev.txt constraints.txt layers/common/requirements.txt
 	@echo "Creating $(VENV) with Python $(PYTHON_VERSION) ..."
 	@"$(PYTHON)" -m venv --clear $(VENV)
 	@echo "Installing dependencies (about a minute) ..."
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements-dev.txt -c constraints.txt || { \
+	    echo "The packages could not be installed; the lines above say why. Behind a proxy, pip reads HTTPS_PROXY; for" \
+	    "another index, PIP_INDEX_URL. Then try again." >&2; exit 1; }
 	@touch $@
 
 .DEFAULT:

@@ -108,6 +108,8 @@ def _given(folder: Path, conninfo: str, pooler: str) -> Database:
             variables["PGSSLMODE"] = parameters.get("sslmode") or "prefer"
             if "sslrootcert" in parameters:
                 variables["PGSSLROOTCERT"] = parameters["sslrootcert"]
+    except psycopg.ProgrammingError:  # whose text may hold the password
+        raise CannotStart("DATABASE_URL should look like postgresql://user:password@host:5432/database.") from None
     except psycopg.Error as error:
         reason = str(error).strip().splitlines()[0]
         raise CannotStart(f"The database that DATABASE_URL or PGHOST names does not let us in: {reason}") from None

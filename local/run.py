@@ -205,6 +205,7 @@ def _is_healthy(port: int, stop: threading.Event) -> bool:
 
 def _say_ready(settings: Settings, console: Console, routes: "list[RouteLine]") -> None:
     address = f"http://127.0.0.1:{settings.port}"
+    port = "" if settings.port == 3000 else f" PORT={settings.port}"
     state = settings.folder.relative_to(PROJECT) if settings.folder.is_relative_to(PROJECT) else settings.folder
     console.say()
     console.say(f"The API runs at {address}")
@@ -213,6 +214,7 @@ def _say_ready(settings: Settings, console: Console, routes: "list[RouteLine]") 
         console.say(f"  {route.method:<7} {route.path:<32} {'open' if route.is_open else 'token'}")
     console.say()
     console.say(f"  Try it out   {address}/docs")
+    console.say(f"  Fill it      `make demo{port}`, in another terminal")
     console.say(f"  State, logs  {state}")
     console.say("  Ctrl-C stops it and keeps the state; `make clean` removes the state.")
     console.say()

@@ -189,6 +189,14 @@ def test_a_database_out_of_reach_is_one_sentence(run: LocalRun) -> None:
     assert run.lines[1].startswith("The database that DATABASE_URL or PGHOST names does not let us in: ")
 
 
+@pytest.mark.parametrize("url", ["healthcare", "postgress://somebody:secret@127.0.0.1/healthcare"])
+def test_a_database_url_that_is_none_is_one_sentence(run: LocalRun, url: str) -> None:
+    run.environ["DATABASE_URL"] = url
+    run.start()
+    assert run.wait() == 1
+    assert run.lines[1:] == ["DATABASE_URL should look like postgresql://user:password@host:5432/database."]
+
+
 def test_another_database_takes_the_place_of_the_embedded_one(tmp_path: Path) -> None:
     run = LocalRun(tmp_path / "state")
     with EmbeddedPostgres(tmp_path / "other", {"fsync": "off"}) as other:
