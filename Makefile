@@ -17,7 +17,7 @@ CHECKOV = $(VENV)/checkov
 export SAM_CLI_TELEMETRY = 0
 export AWS_DEFAULT_REGION = us-east-1
 
-.PHONY: help run demo shell test lint format types validate build containers openapi passwords lock clean
+.PHONY: help run demo shell test lint format types validate build containers move openapi passwords lock clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; \
@@ -61,6 +61,9 @@ build: $(READY) ## Build what `sam deploy` uploads, for Lambda's processor and w
 
 containers: $(READY) ## Prepare `sam local start-api`, which needs Docker, beside `make run`
 	@$(BIN)/python -m local.containers
+
+move: $(READY) ## Take the database of the original API, FROM=postgresql://..., into this one; docs/moving.md
+	@$(BIN)/python -m local.move
 
 openapi: $(READY) ## Write openapi.json, the problem pages' texts and the sample events anew
 	@$(BIN)/python -m local.openapi

@@ -23,6 +23,7 @@ from tests.wire import Wire
 
 TEMPLATE = "healthcare_template"
 SECRET = "healthcare/token-keys"
+LogLines = Callable[[], list[dict[str, Any]]]
 ROLES = ("healthcare_owner", "healthcare_auth", "healthcare_api")
 
 # Nothing of the machine's own configuration reaches a test.
@@ -137,7 +138,7 @@ def gateway(environments: dict[str, Environment], database: Database, secrets_ma
 
 
 @pytest.fixture
-def log_lines(environments: dict[str, Environment]) -> Iterator[Callable[[], list[dict[str, Any]]]]:
+def log_lines(environments: dict[str, Environment]) -> Iterator[LogLines]:
     """What the functions have logged since, parsed."""
     (handler,) = logging.getLogger("tests").handlers
     assert isinstance(handler, logging.StreamHandler)

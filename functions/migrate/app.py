@@ -6,17 +6,16 @@ deployment calls it as a custom resource of CloudFormation, and goes on only whe
 
 import json
 import traceback
+from contextlib import suppress
 from os import environ
-from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from healthcare import migrate as migrations
 from healthcare.db import password
-from healthcare.migrate import MigrationError, broken_audit_links, grant_admin, migrate
+from healthcare.migrate import DatabaseIsNewer, MigrationError, broken_audit_links, grant_admin, migrate
 from healthcare.settings import settings
 
 
@@ -56,7 +55,8 @@ def _deploy(event: dict[str, Any]) -> None:
     answer["PhysicalResourceId"] = "schema"  # always the same, or CloudFormation would ask to delete the one before
     try:
         if event["RequestType"] != "Delete":  # the schema goes with the database
-            _migrate_or_stay(_conninfo())
+            with suppress(DatabaseIsNewer):  # a deployment that is rolled back comes with the code of before
+                _migrate(_conninfo())
         answer["Status"] = "SUCCESS"
     except Exception as error:
         # The text of PostgreSQL's errors may hold a value of somebody's; what is safe to say is in the code.
@@ -68,15 +68,3 @@ def _deploy(event: dict[str, Any]) -> None:
     request = Request(event["ResponseURL"], body, {"Content-Type": ""}, method="PUT")  # noqa: S310 - CloudFormation's
     with urlopen(request, timeout=30):  # noqa: S310
         pass
-
-
-def _migrate_or_stay(conninfo: str) -> None:
-    """A deployment that is rolled back comes with the code of before, for which the newer schema is no obstacle."""
-    try:
-        _migrate(conninfo)
-    except MigrationError:
-        known = {path.stem for path in Path(migrations.__file__).with_name("migrations").glob("[0-9]*.sql")}
-        with psycopg.connect(conninfo) as connection:
-            applied = {name for (name,) in connection.execute("SELECT name FROM schema_migrations")}
-        if not known < applied:
-            raise

@@ -5,7 +5,7 @@ from unicodedata import normalize
 import bcrypt
 import pytest
 
-from tests.conftest import Database
+from tests.conftest import Database, LogLines
 from tests.gateway import Client
 
 ACCOUNT = {"name": "Ann", "email": "Ann@Example.org", "password": "correct horse"}
@@ -131,6 +131,24 @@ def test_reuse_ends_its_own_session_only(ann: Client, anonymous: Client) -> None
     for status in (200, 401):
         anonymous.post("/api/auth/refresh", {"refresh_token": ann.tokens["refresh_token"]}).expect(status)
     anonymous.post("/api/auth/refresh", {"refresh_token": other["refresh_token"]}).expect(200)
+
+
+def test_the_access_log_says_whose_account_somebody_tried_to_get_into(
+    ann: Client, anonymous: Client, log_lines: LogLines
+) -> None:
+    login = {"email": ann.user["email"], "password": "wrong horse"}
+    anonymous.post("/api/auth/login", login).refuse(401, "unauthenticated")
+    anonymous.post("/api/auth/login", login | {"email": "nobody@example.org"}).refuse(401, "unauthenticated")
+    for status in (200, 401, 401):  # good, used twice, its session ended
+        anonymous.post("/api/auth/refresh", {"refresh_token": ann.tokens["refresh_token"]}).expect(status)
+    id = ann.user["id"]
+    assert [(line["message"], line["status"], line.get("account_id")) for line in log_lines()] == [
+        ("POST /api/auth/login", 401, id),
+        ("POST /api/auth/login", 401, None),
+        ("POST /api/auth/refresh", 200, id),
+        ("POST /api/auth/refresh", 401, id),
+        ("POST /api/auth/refresh", 401, None),
+    ]
 
 
 @pytest.mark.parametrize("token", ["x", "é", "A" * 64, "A" * 63, "=" * 64, "a b"])

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from healthcare import migrate as module
-from healthcare.migrate import MigrationError, grant_admin, migrate
+from healthcare.migrate import DatabaseIsNewer, MigrationError, grant_admin, migrate
 from tests.conftest import Database
 from tests.gateway import Client, Environment
 
@@ -58,8 +58,12 @@ def test_a_past_that_was_edited_removed_or_inserted_into_is_refused(empty: str, 
     with pytest.raises(MigrationError, match="9001_next has been edited"):
         migrate(empty, files=files)
     (files / "9001_next.sql").unlink()
+    with pytest.raises(DatabaseIsNewer, match="9001_next; these migrations are older"):
+        migrate(empty, files=files)
+    (files / "9002_other.sql").write_text("SELECT 1")
     with pytest.raises(MigrationError, match="9001_next, which is not among"):
         migrate(empty, files=files)
+    (files / "9002_other.sql").unlink()
     (files / "9001_next.sql").write_text("SELECT 1")
     (files / "8000_late.sql").write_text("SELECT 1")
     with pytest.raises(MigrationError, match="8000_late comes before 9001_next"):

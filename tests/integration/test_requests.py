@@ -2,15 +2,12 @@
 
 import json
 from base64 import b64encode
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.conftest import Database
+from tests.conftest import Database, LogLines
 from tests.gateway import Client, Environment
-
-LogLines = Callable[[], list[dict[str, Any]]]
 
 
 @pytest.mark.parametrize(

@@ -55,12 +55,13 @@ def test_a_plain_request_is_one_round_trip(
     assert wire.round_trips - before == 1
 
 
-def test_a_login_is_two_and_a_keyed_creation_five(wire: Wire, ann: Client) -> None:
+def test_a_login_is_two_and_a_keyed_creation_or_its_repetition_three(wire: Wire, ann: Client) -> None:
     ann.create("/api/patients", name="Zoë")
     before = wire.round_trips
     login = {"email": ann.user["email"], "password": ann.user["password"]}
     Client(ann.gateway).post("/api/auth/login", login).expect(200)
     assert wire.round_trips - before == 2
-    before = wire.round_trips
-    ann.post("/api/patients", {"name": "Yan"}, headers={"Idempotency-Key": "key"}).expect(201)
-    assert wire.round_trips - before == 5
+    for _ in range(2):
+        before = wire.round_trips
+        ann.post("/api/patients", {"name": "Yan"}, headers={"Idempotency-Key": "key"}).expect(201)
+        assert wire.round_trips - before == 3

@@ -1,12 +1,14 @@
+import re
 from contextlib import suppress
 from typing import Any
 
+import bcrypt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from healthcare.fields import MAX_ID, Cursor, Email, IdText, Name, Phone, encode_cursor
+from healthcare.fields import BCRYPT, MAX_ID, Cursor, Email, IdText, Name, Phone, encode_cursor
 
 CURSOR: TypeAdapter[int] = TypeAdapter(Cursor)
 ID: TypeAdapter[int] = TypeAdapter(IdText)
@@ -43,6 +45,18 @@ def test_a_name_is_trimmed_and_nothing_else(text: str) -> None:
         assert not text.replace(name, "", 1).strip()
     except ValidationError:
         assert not text.strip() or "\x00" in text or len(text.strip()) > 200
+
+
+@given(st.from_regex(BCRYPT, fullmatch=True))
+def test_a_hash_that_passes_is_one_that_bcrypt_compares(text: str) -> None:
+    cheap = text[:4] + "04" + text[6:]
+    assert not bcrypt.checkpw(b"no password of it", cheap.encode())
+
+
+@given(st.binary(min_size=1, max_size=72).filter(lambda password: b"\0" not in password))
+def test_every_hash_of_bcrypt_passes(password: bytes) -> None:
+    hashed = bcrypt.hashpw(password, bcrypt.gensalt(4)).decode()
+    assert all(re.fullmatch(BCRYPT, prefix + hashed[4:]) for prefix in ("$2a$", "$2b$", "$2y$"))
 
 
 @pytest.mark.parametrize(

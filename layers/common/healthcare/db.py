@@ -5,6 +5,7 @@ row-level security does the rest. This file alone knows how a message is put tog
 """
 
 import select
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
@@ -19,6 +20,7 @@ from pydantic import BaseModel
 from .errors import Refusal, Unavailable
 from .settings import settings
 
+_BEGIN: LiteralString = "BEGIN;\n"
 _ACT_AS: LiteralString = "SELECT act_as(%(_user_id)s, %(_role)s, %(_request_id)s);\n"
 
 # SQLSTATE classes and codes. Not now: resources, operator intervention, system errors, a read-only server, a lock
@@ -107,10 +109,14 @@ def translated_errors(refusals: Refusals = MappingProxyType({})) -> Iterator[Non
 
 
 class Session:
-    """Runs statements as one caller. `user_id` is None where nobody has signed in yet."""
+    """Runs statements as one caller. `user_id` is None where nobody has signed in yet.
+
+    `account_id` is then the account that they try to get into, for the access log.
+    """
 
     def __init__(self, user_id: int | None, role: str, request_id: str) -> None:
         self.user_id = user_id
+        self.account_id: int | None = None
         self._actor = {"_user_id": user_id, "_role": role, "_request_id": request_id}
         self._pinned: Connection[Any] | None = None
 
@@ -143,23 +149,35 @@ class Session:
         # One message, hence one round trip and, outside transaction(), one implicit transaction, whatever the number
         # of statements.
         cursor = (self._pinned or connect()).cursor()
+        if self._pinned and self._pinned.pgconn.transaction_status == TransactionStatus.IDLE:
+            query = _BEGIN + _ACT_AS + query
+        else:
+            query = _ACT_AS + query
         try:
-            cursor.execute(_ACT_AS + query, values | self._actor)
+            cursor.execute(query, values | self._actor)
         except (DeadlockDetected, SerializationFailure):
             if self._pinned:
                 raise
-            cursor.execute(_ACT_AS + query, values | self._actor)
+            time.sleep(0.05)  # or this would take its locks again before the other one has woken up
+            cursor.execute(query, values | self._actor)
         while cursor.nextset():
             pass
         return cursor
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Makes the statements inside one transaction, for what one message cannot hold."""
+        """Makes the statements inside one transaction, for what one message cannot hold.
+
+        It begins with the message of the first one. The last one's may end it, with a COMMIT of its own.
+        """
         with translated_errors():
-            self._pinned = connect()
+            connection = self._pinned = connect()
             try:
-                with self._pinned.transaction():
-                    yield
+                yield
+                connection.commit()
+            except BaseException:
+                if not connection.closed:
+                    connection.rollback()
+                raise
             finally:
                 self._pinned = None

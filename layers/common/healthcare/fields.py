@@ -17,11 +17,14 @@ NO_NUL = r"^[^\x00]*$"  # PostgreSQL's text holds every character but this one
 PHONE = r"^[+(]{0,2}[0-9][0-9 ()+./x#-]{0,30}[0-9()+./x#-]$"
 # Control characters, and the one character that is a space to JavaScript only: `\s` is not the same to all who read it.
 EMAIL = r"^[^\s@\x00-\x1f\x7f-\x9f\ufeff]+@[^\s@.\x00-\x1f\x7f-\x9f\ufeff]+(\.[^\s@.\x00-\x1f\x7f-\x9f\ufeff]+)+$"
+# The cost in two digits, 22 characters of salt, of which the last holds four bits, and 31 of hash.
+BCRYPT = r"^\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}$"
 
 PATTERN_IN_WORDS = {
     NO_NUL: "Text should not contain the NUL character",
     PHONE: "Input should be a phone number: digits, spaces and ( ) + - . / # x",
     EMAIL: "Input should be an e-mail address",
+    BCRYPT: "Input should be a hash of bcrypt",
 }
 
 

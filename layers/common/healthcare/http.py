@@ -193,6 +193,7 @@ class Request:
         }
         self._headers = {name.lower(): ", ".join(values) for name, values in lines.items()}
         self._caller: Mapping[str, Any] = self._context.get("authorizer") or {}
+        self._session: Session | None = None
         self.id: str = self._context["requestId"]
         self.method: str = event["httpMethod"]
         self.resource: str = event["resource"]
@@ -202,7 +203,8 @@ class Request:
 
     def session(self, route: Route) -> Session:
         if route.open:
-            return Session(None, "anonymous", self.id)
+            self._session = Session(None, "anonymous", self.id)
+            return self._session
         # API Gateway caches what the authorizer said; a token's end is looked at for each request.
         if "user_id" not in self._caller or time.time() >= int(self._caller["exp"]):
             raise errors.Unauthenticated("Send a valid access token as `Authorization: Bearer <token>`.")
@@ -361,6 +363,7 @@ class Request:
             status=status,
             duration_ms=round((time.perf_counter() - self._started) * 1000, 1),
             user_id=self._caller.get("user_id"),
+            account_id=self._session.account_id if self._session else None,
             resource_id=resource_id if re.fullmatch("[0-9]{1,19}", resource_id) else None,
             request_id=self.id,
         )
@@ -398,7 +401,7 @@ def _as_reference(path: str) -> str:
 def _problems(error: ValidationError, prefix: str = "") -> list[tuple[str, str]]:
     """Where by JSON Pointer, and what in words; never what was sent."""
     return [
-        (prefix + "".join(map(_step, found["loc"])), _words(found))
+        (prefix + "".join(map(_step, found["loc"])), in_words(found))
         for found in error.errors(include_url=False, include_input=False)
     ]
 
@@ -408,7 +411,8 @@ def _step(name: object) -> str:
     return "/" + str(name).encode(errors="replace").decode().replace("~", "~0").replace("/", "~1")
 
 
-def _words(found: ErrorDetails) -> str:
+def in_words(found: ErrorDetails) -> str:
+    """What is wrong with a value, without the value."""
     if found["type"] == "string_pattern_mismatch":
         return PATTERN_IN_WORDS.get(found["ctx"]["pattern"], found["msg"])
     return TYPE_IN_WORDS.get(found["type"], found["msg"])

@@ -40,7 +40,8 @@ def once(session: Session, key: str, fingerprint: bytes, answer: Callable[[], di
                 """
                 UPDATE idempotency_keys
                    SET response = %(response)s
-                 WHERE user_id = %(user_id)s AND key = %(key)s
+                 WHERE user_id = %(user_id)s AND key = %(key)s;
+                COMMIT
                 """,
                 user_id=session.user_id,
                 key=key,

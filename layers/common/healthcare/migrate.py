@@ -17,7 +17,11 @@ _LOCK = 7_242_637  # of this application's choosing; two migrations at once run 
 
 
 class MigrationError(Exception):
-    """The database was not made by these files, or is newer than they are."""
+    """The database was not made by these files."""
+
+
+class DatabaseIsNewer(MigrationError):
+    """It has had these migrations and more."""
 
 
 def migrate(conninfo: str = "", *, passwords: Mapping[str, str] | None = None, files: Path = _FILES) -> list[str]:
@@ -67,10 +71,12 @@ def broken_audit_links(conninfo: str) -> list[dict[str, Any]]:
 
 def _refuse_a_different_past(known: Mapping[str, str], available: Mapping[str, bytes]) -> None:
     for name, checksum in known.items():
-        if name not in available:
-            raise MigrationError(f"The database has had {name}, which is not among these migrations: they are older.")
-        if sha256(available[name]).hexdigest() != checksum:
+        if name in available and sha256(available[name]).hexdigest() != checksum:
             raise MigrationError(f"{name} has been edited after it was applied; write a new migration instead.")
+    if available.keys() < known.keys():
+        raise DatabaseIsNewer(f"The database has had {max(known)}; these migrations are older.")
+    if strange := known.keys() - available.keys():
+        raise MigrationError(f"The database has had {min(strange)}, which is not among these migrations.")
     if known and min(available.keys() - known.keys(), default="~") < max(known):
         raise MigrationError(f"{min(available.keys() - known.keys())} comes before {max(known)}, which was applied.")
 

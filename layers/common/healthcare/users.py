@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 from . import db, tokens
 from .db import Session
 from .errors import AccountGone, Conflict, Forbidden, Invalid, Stale, TooManyAttempts, Unauthenticated
-from .fields import NO_NUL, Email, Input, Name, Output, unchanged
+from .fields import BCRYPT, NO_NUL, Email, Input, Name, Output, unchanged
 from .settings import settings
 
 BCRYPT_LIMIT = 72  # bytes; bcrypt looks at no more
@@ -35,6 +35,7 @@ NewPassword = Annotated[
     AfterValidator(_fits_bcrypt),
     Field(description="8 characters to 72 bytes; spaces count, also at its ends. Common ones are refused."),
 ]
+PasswordHash = Annotated[str, StringConstraints(pattern=BCRYPT)]
 GivenPassword = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=NO_NUL)]
 RefreshToken = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=NO_NUL)]
 
@@ -202,6 +203,10 @@ class _Login(_Attempt):
     address: bytes
 
 
+class _Ended(Output):
+    user_id: int
+
+
 def log_in(session: Session, credentials: Credentials, source_ip: str) -> Tokens:
     """Without signing keys nothing is counted, opened or spent: they come first."""
     keys = tokens.keys()
@@ -220,9 +225,10 @@ def log_in(session: Session, credentials: Credentials, source_ip: str) -> Tokens
         network=_network(source_ip),
     )
     assert attempt
+    user, old_hash = attempt.user, attempt.password_hash
+    session.account_id = user.id if user else None
     if attempt.wait:
         raise TooManyAttempts("There were too many failed logins; wait before the next one.", attempt.wait)
-    user, old_hash = attempt.user, attempt.password_hash
     if not _matches(credentials.password, old_hash) or user is None or old_hash is None:
         raise Unauthenticated("The e-mail address or the password is not right.")
     session_id, secret = uuid4(), token_bytes(32)
@@ -286,6 +292,7 @@ def refresh(session: Session, given: Refresh) -> Tokens:
     if user is None:
         _end_session(session, session_id)
         raise Unauthenticated("The refresh token is not valid any more; log in again.")
+    session.account_id = user.id
     return _tokens(keys, user, session_id, new_secret)
 
 
@@ -298,7 +305,16 @@ def log_out(session: Session, given: Refresh) -> None:
 
 
 def _end_session(session: Session, session_id: UUID) -> None:
-    session.execute("DELETE FROM sessions WHERE id = %(session_id)s", session_id=session_id)
+    ended = session.row(
+        _Ended,
+        """
+        DELETE FROM sessions
+         WHERE id = %(session_id)s
+        RETURNING user_id
+        """,
+        session_id=session_id,
+    )
+    session.account_id = ended.user_id if ended else None
 
 
 def _tokens(keys: tokens.KeySet, user: User, session_id: UUID, secret: bytes) -> Tokens:
@@ -367,15 +383,15 @@ def _matches(password: str, password_hash: str | None) -> bool:
     target = settings().bcrypt_cost
     given = password.encode()[:BCRYPT_LIMIT]  # as bcrypt did for those who registered with more elsewhere
     if password_hash is None:
-        bcrypt.checkpw(given, _decoy(target))
+        bcrypt.checkpw(given, decoy(target))
         return False
     matches = bcrypt.checkpw(given, password_hash.encode())
     if not matches:
         for cost in range(_cost(password_hash), target):
-            bcrypt.checkpw(given, _decoy(cost))
+            bcrypt.checkpw(given, decoy(cost))
     return matches
 
 
-def _decoy(cost: int) -> bytes:
+def decoy(cost: int) -> bytes:
     """A hash that no password is known to have."""
     return b"$2b$%02d$" % cost + b"." * 53
