@@ -100,15 +100,9 @@ def search(session: Session, query: DoctorQuery) -> Page[Doctor]:
           FROM doctors
          WHERE id > coalesce(%(cursor)s, 0)
            AND (nullif(%(specialty)s, '') IS NULL OR specialty_key = lower(%(specialty)s))
-           AND (search_words(%(q)s) IS NULL OR id = ANY (ARRAY(
-                SELECT doctor_id
-                  FROM unnest(search_words(%(q)s)) AS given
-                  JOIN doctor_words ON word >= given AND word < given || chr(1114111)
-                 WHERE doctor_id > coalesce(%(cursor)s, 0)
-                 GROUP BY doctor_id
-                HAVING count(DISTINCT given) = cardinality(search_words(%(q)s))
-                 ORDER BY doctor_id
-                 LIMIT CASE WHEN nullif(%(specialty)s, '') IS NULL THEN %(limit)s + 1 END)))
+           AND (search_words(%(q)s) IS NULL OR id = ANY ((
+                SELECT search_doctors(search_words(%(q)s), lower(nullif(%(specialty)s, '')), coalesce(%(cursor)s, 0),
+                                      %(limit)s + 1))::bigint[]))
          ORDER BY id
          LIMIT %(limit)s + 1
         """,
@@ -124,11 +118,15 @@ def of_patient(session: Session, patient_id: int, query: PageQuery) -> Page[Doct
         """
         SELECT to_jsonb(d) AS doctor
           FROM patients p
-          LEFT JOIN (mappings m JOIN doctors d ON d.id = m.doctor_id)
-            ON m.patient_id = p.id AND m.owner_id = p.owner_id AND m.doctor_id > coalesce(%(cursor)s, 0)
+          LEFT JOIN LATERAL (
+               SELECT doctor_id
+                 FROM mappings
+                WHERE owner_id = p.owner_id AND patient_id = p.id AND doctor_id > coalesce(%(cursor)s, 0)
+                ORDER BY doctor_id
+                LIMIT %(limit)s + 1) m ON true
+          LEFT JOIN doctors d ON d.id = m.doctor_id
          WHERE p.id = %(patient_id)s
          ORDER BY m.doctor_id
-         LIMIT %(limit)s + 1
         """,
         patient_id=patient_id,
         **dict(query),

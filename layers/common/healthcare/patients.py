@@ -90,15 +90,8 @@ def search(session: Session, query: PatientQuery) -> Page[Patient]:
         SELECT id, name, date_of_birth, gender, phone, email, address, version, created_at, updated_at
           FROM patients
          WHERE id > coalesce(%(cursor)s, 0)
-           AND (search_words(%(q)s) IS NULL OR id = ANY (ARRAY(
-                SELECT patient_id
-                  FROM unnest(search_words(%(q)s)) AS given
-                  JOIN patient_words ON word >= given AND word < given || chr(1114111)
-                 WHERE patient_id > coalesce(%(cursor)s, 0)
-                 GROUP BY patient_id
-                HAVING count(DISTINCT given) = cardinality(search_words(%(q)s))
-                 ORDER BY patient_id
-                 LIMIT %(limit)s + 1)))
+           AND (search_words(%(q)s) IS NULL OR id = ANY ((
+                SELECT search_patients(search_words(%(q)s), coalesce(%(cursor)s, 0), %(limit)s + 1))::bigint[]))
          ORDER BY id
          LIMIT %(limit)s + 1
         """,
