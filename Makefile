@@ -17,7 +17,8 @@ CHECKOV = $(VENV)/checkov
 export SAM_CLI_TELEMETRY = 0
 export AWS_DEFAULT_REGION = us-east-1
 
-.PHONY: help run test lint format types validate build containers move bench bench-scale openapi passwords lock clean
+.PHONY: help run demo shell test lint format types validate build containers move bench bench-scale openapi passwords lock \
+    clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; \
@@ -25,6 +26,12 @@ help: ## List these commands
 
 run: $(READY) ## Run the whole API on this machine, at http://127.0.0.1:3000 or PORT=
 	@exec $(BIN)/python -m local
+
+demo: $(READY) ## Fill the running API with invented people, and say what to try
+	@$(BIN)/python -m local.demo
+
+shell: $(READY) ## Open psql at the database of the running API, as its owner
+	@exec $(BIN)/python -m local.shell
 
 test: lint types validate ## All checks and all tests
 	@echo "Running the tests ..."
@@ -94,7 +101,9 @@ $(READY): requirements-dev.txt constraints.txt layers/common/requirements.txt
 	@echo "Creating $(VENV) with Python $(PYTHON_VERSION) ..."
 	@"$(PYTHON)" -m venv --clear $(VENV)
 	@echo "Installing dependencies (about a minute) ..."
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements-dev.txt -c constraints.txt || { \
+	    echo "The packages could not be installed; the lines above say why. Behind a proxy, pip reads HTTPS_PROXY; for" \
+	    "another index, PIP_INDEX_URL. Then try again." >&2; exit 1; }
 	@touch $@
 
 .DEFAULT:

@@ -5,7 +5,7 @@ import secrets
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg
@@ -30,6 +30,8 @@ class Database:
     variables: Mapping[str, str]
     applied: list[str]
     note: str | None = None
+    # None where somebody else runs it
+    server: EmbeddedPostgres | None = None
 
     def login(self, role: str) -> str:
         """The role a function asks for in the template, but for the owner, whom a given database calls otherwise."""
@@ -43,7 +45,22 @@ def ready_database(folder: Path, environ: Mapping[str, str]) -> Iterator[Databas
         yield _given(folder, environ.get("DATABASE_URL", ""), environ.get("DATABASE_POOLER", ""))
         return
     with EmbeddedPostgres(folder / "postgres") as server:
-        yield _embedded(folder, server)
+        yield replace(_embedded(folder, server), server=server)
+
+
+def running_database(folder: Path, environ: Mapping[str, str]) -> Database:
+    """That of a run which is up, started with the same environment."""
+    if is_given(environ):
+        return _given(folder, environ.get("DATABASE_URL", ""), environ.get("DATABASE_POOLER", ""))
+    return Database(owner=OWNER, variables={**_variables(port_of(folder)), **_password_file(folder)}, applied=[])
+
+
+def port_of(folder: Path) -> str:
+    """Of the embedded server with its files in `folder`."""
+    try:
+        return (folder / "postgres" / "port").read_text()
+    except OSError:
+        raise CannotStart(f"There is no database in {folder} yet: start `make run`, in another terminal.") from None
 
 
 def is_given(environ: Mapping[str, str]) -> bool:
@@ -60,16 +77,23 @@ def _embedded(folder: Path, server: EmbeddedPostgres) -> Database:
             connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(*names))
         password = sql.Literal(passwords[OWNER])
         connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(OWNER), password))
-    variables = {"PGHOST": "127.0.0.1", "PGPORT": str(server.port), "PGDATABASE": DATABASE, "PGSSLMODE": "disable"}
     note = f"Running as root: the database lies in {server.elsewhere}." if server.elsewhere else None
     return _migrated(
         folder,
         server.conninfo(user=OWNER, password=passwords[OWNER], dbname=DATABASE),
         OWNER,
-        variables,
+        _variables(str(server.port)),
         passwords,
         note,
     )
+
+
+def _variables(port: str) -> dict[str, str]:
+    return {"PGHOST": "127.0.0.1", "PGPORT": port, "PGDATABASE": DATABASE, "PGSSLMODE": "disable"}
+
+
+def _password_file(folder: Path) -> dict[str, str]:
+    return {"PGPASSFILE": str(folder / "pgpass")}
 
 
 def _given(folder: Path, conninfo: str, pooler: str) -> Database:
@@ -84,6 +108,8 @@ def _given(folder: Path, conninfo: str, pooler: str) -> Database:
             variables["PGSSLMODE"] = parameters.get("sslmode") or "prefer"
             if "sslrootcert" in parameters:
                 variables["PGSSLROOTCERT"] = parameters["sslrootcert"]
+    except psycopg.ProgrammingError:  # whose text may hold the password
+        raise CannotStart("DATABASE_URL should look like postgresql://user:password@host:5432/database.") from None
     except psycopg.Error as error:
         reason = str(error).strip().splitlines()[0]
         raise CannotStart(f"The database that DATABASE_URL or PGHOST names does not let us in: {reason}") from None
@@ -111,7 +137,7 @@ def _migrated(
     password_file.unlink(missing_ok=True)
     password_file.touch(mode=0o600)
     password_file.write_text("".join(lines))
-    return Database(owner=owner, variables={**variables, "PGPASSFILE": str(password_file)}, applied=applied, note=note)
+    return Database(owner=owner, variables={**variables, **_password_file(folder)}, applied=applied, note=note)
 
 
 def _passwords(folder: Path, roles: tuple[str, ...]) -> dict[str, str]:

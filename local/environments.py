@@ -67,6 +67,9 @@ WriteLine = Callable[[str, str], None]
 class Environment(Protocol):
     def invoke(self, event: bytes) -> bytes: ...
 
+    def has_ended(self) -> bool:
+        """While nobody invoked it, so that it is no good for the next event."""
+
     def kill(self) -> None:
         """Also while it is invoked, which then fails."""
 
@@ -82,6 +85,8 @@ class EmulatedEnvironment:
 
     def __init__(self, function: Function, write_line: WriteLine) -> None:
         self._function = function
+        # The emulator outlives it, and says so only with the next event.
+        self._runtime: psutil.Process | None = None
         self._ports: list[int] = []
         for _ in range(3):
             self._choose_ports()
@@ -113,7 +118,17 @@ class EmulatedEnvironment:
             raise TimedOut(f"no answer after {self._function.timeout} seconds")
         if response.status != 200:
             raise InvocationFailed(_error_message(answer))
+        if self._runtime is None:
+            self._runtime = next(iter(psutil.Process(self._process.pid).children()), None)
         return answer
+
+    def has_ended(self) -> bool:
+        if self._process.poll() is not None:
+            return True
+        try:
+            return self._runtime is None or self._runtime.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
 
     def kill(self) -> None:
         _kill_with_children(self._process)
@@ -167,6 +182,9 @@ class ProcessEnvironment:
         except OSError as error:
             raise InvocationFailed("its process ended") from error
         return self._read_line(deadline)
+
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
 
     def kill(self) -> None:
         _kill_with_children(self._process)
@@ -235,6 +253,9 @@ class Pool:
     @contextmanager
     def _environment(self) -> Iterator[Environment]:
         environment, generation, since = self._take()
+        while environment is not None and environment.has_ended():
+            self._end(environment)
+            environment, generation, since = self._take()
         try:
             environment = environment or self._start(self._function)
             self._note_busy(environment)

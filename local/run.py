@@ -39,8 +39,9 @@ def main() -> int:
     console = Console()
     try:
         with closing(console), ExitStack() as stack:
-            serve(read(os.environ), console, stack, stop)
-            stop.wait()
+            database = serve(read(os.environ), console, stack, stop)
+            while not stop.wait(1):
+                _keep_up(database, console)
             console.say("Stopping …")
     except CannotStart as error:
         print(error, file=sys.stderr)
@@ -48,11 +49,11 @@ def main() -> int:
     return 0
 
 
-def serve(settings: Settings, console: Console, stack: ExitStack, stop: threading.Event) -> None:
+def serve(settings: Settings, console: Console, stack: ExitStack, stop: threading.Event) -> "Database":
     """Returns when the API answers, or early when it shall stop. The slow parts start side by side."""
     server = stack.enter_context(_claimed_port(settings.port))
     console.keep_logs_in(settings.folder / "log")
-    secrets_manager = stack.enter_context(_secrets_manager(settings.folder))
+    secrets_manager = stack.enter_context(secrets_manager_of(settings.folder))
     database_starts = stack.enter_context(_in_background(_database(settings, console)))
 
     # SAM CLI and moto read these, and a person's own profile or region must not change what they do.
@@ -61,9 +62,9 @@ def serve(settings: Settings, console: Console, stack: ExitStack, stop: threadin
     from local.gateway import serve_template
 
     database = database_starts.result()
-    endpoint = _first_line(secrets_manager)
+    endpoint = first_line(secrets_manager)
     if stop.is_set():
-        return
+        return database
     start = partial(_start_environment, settings, database, endpoint, console)
     gateway, pools = serve_template(TEMPLATE, partial(Pool, start=start), console, settings.port)
     for pool in pools.values():
@@ -74,6 +75,14 @@ def serve(settings: Settings, console: Console, stack: ExitStack, stop: threadin
     threading.Thread(target=_watch, args=(list(pools.values()), console, stop), daemon=True).start()
     if _is_healthy(settings.port, stop):
         _say_ready(settings, console, sorted(gateway.route_lines()))
+    return database
+
+
+def _keep_up(database: "Database", console: Console) -> None:
+    if database.server is not None and database.server.has_ended():
+        console.say("PostgreSQL has ended by itself. Starting it again …")
+        database.server.restart()
+        console.say("PostgreSQL runs again, with everything that was committed.")
 
 
 @contextmanager
@@ -88,9 +97,9 @@ def _claimed_port(port: int) -> Iterator[Server]:
 
 
 @contextmanager
-def _secrets_manager(folder: Path) -> Iterator[subprocess.Popen[str]]:
+def secrets_manager_of(folder: Path) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "local.secrets_manager", str(folder / "token-keys.json")]
-    with (folder / "log" / "secrets_manager.log").open("w") as log:
+    with (folder / "log" / "secrets_manager.log").open("a") as log:
         process = subprocess.Popen(
             command, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True
         )
@@ -101,7 +110,7 @@ def _secrets_manager(folder: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def _first_line(process: subprocess.Popen[str]) -> str:
+def first_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     line = process.stdout.readline().strip()
     if not line:
@@ -143,6 +152,12 @@ def _in_background(context: AbstractContextManager[T]) -> Iterator[Future[T]]:
 def _start_environment(
     settings: Settings, database: "Database", endpoint: str, console: Console, function: Function
 ) -> Environment:
+    environment = EmulatedEnvironment if settings.runtime == "emulator" else ProcessEnvironment
+    return environment(replace(function, variables=variables_of(function, database, endpoint)), console.function_line)
+
+
+def variables_of(function: Function, database: "Database", endpoint: str) -> dict[str, str]:
+    """The template's, changed to what stands here for the database and for AWS."""
     variables = dict(function.variables) | DUMMY_ACCOUNT | {"AWS_ENDPOINT_URL": endpoint}
     if "PGHOST" in variables:
         login = database.login(variables["PGUSER"])
@@ -151,8 +166,7 @@ def _start_environment(
         variables |= {**database.variables, "PGUSER": login, "DATABASE_AUTH": "password"}
     if "TOKEN_KEYS_SECRET_ID" in variables:
         variables["TOKEN_KEYS_SECRET_ID"] = TOKEN_KEYS_SECRET
-    environment = EmulatedEnvironment if settings.runtime == "emulator" else ProcessEnvironment
-    return environment(replace(function, variables=variables), console.function_line)
+    return variables
 
 
 def _watch(pools: list[Pool], console: Console, stop: threading.Event) -> None:
@@ -191,6 +205,7 @@ def _is_healthy(port: int, stop: threading.Event) -> bool:
 
 def _say_ready(settings: Settings, console: Console, routes: "list[RouteLine]") -> None:
     address = f"http://127.0.0.1:{settings.port}"
+    port = "" if settings.port == 3000 else f" PORT={settings.port}"
     state = settings.folder.relative_to(PROJECT) if settings.folder.is_relative_to(PROJECT) else settings.folder
     console.say()
     console.say(f"The API runs at {address}")
@@ -199,6 +214,7 @@ def _say_ready(settings: Settings, console: Console, routes: "list[RouteLine]") 
         console.say(f"  {route.method:<7} {route.path:<32} {'open' if route.is_open else 'token'}")
     console.say()
     console.say(f"  Try it out   {address}/docs")
+    console.say(f"  Fill it      `make demo{port}`, in another terminal")
     console.say(f"  State, logs  {state}")
     console.say("  Ctrl-C stops it and keeps the state; `make clean` removes the state.")
     console.say()

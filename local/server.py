@@ -72,6 +72,8 @@ class Handler(BaseHTTPRequestHandler):
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Also called by the base class for what it can't parse; it may not know path or method then."""
         self.close_connection = True
+        if code == HTTPStatus.HTTP_VERSION_NOT_SUPPORTED:
+            code, message = HTTPStatus.BAD_REQUEST, None  # what a client sends is never a fault of this side
         assert self.server.refuse is not None
         path = getattr(self, "path", "/")
         self._write(*self.server.refuse(path, code, message or HTTPStatus(code).phrase))

@@ -123,7 +123,8 @@ EXPLANATIONS: Mapping[str, Explanation] = {
     ),
     "timeout": Explanation(
         "No answer came in time. Whether the request was carried out is not known.",
-        "Look whether it was, or send it again with the same `Idempotency-Key`.",
+        "Wait for as many seconds as `Retry-After` says. Then look whether it was, or send it again with the same "
+        "`Idempotency-Key`.",
     ),
 }
 

@@ -22,6 +22,11 @@ PROJECT = Path(__file__).parents[2]
 START_SECONDS = 60
 
 
+def inherited() -> dict[str, str]:
+    """The environment without what other tests say about their database."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PG", "DATABASE_"))}
+
+
 class LocalRun:
     def __init__(self, folder: Path, *, project: Path = PROJECT, port: int | None = None, **environ: str) -> None:
         self.folder = folder
@@ -29,8 +34,7 @@ class LocalRun:
         self.port = port or free_port()
         self.base_url = f"http://127.0.0.1:{self.port}"
         self.lines: list[str] = []
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "DATABASE_"))}
-        self.environ = inherited | {"LOCAL_DIR": str(folder), "PORT": str(self.port), "BCRYPT_COST": "4"} | environ
+        self.environ = inherited() | {"LOCAL_DIR": str(folder), "PORT": str(self.port), "BCRYPT_COST": "4"} | environ
 
     def __enter__(self) -> Self:
         self.start()

@@ -112,6 +112,26 @@ def test_a_database_server_that_was_left_behind_is_taken_down(run: LocalRun) -> 
         process.kill()
 
 
+def test_a_database_that_dies_is_started_again_with_its_data(run: LocalRun) -> None:
+    with run:
+        register(run)
+        (postmaster,) = (process for process in run.processes() if "-D" in process.cmdline())
+        writer = next(child for child in postmaster.children() if "background writer" in " ".join(child.cmdline()))
+        writer.suspend()  # as one that ends later
+        postmaster.kill()
+        deadline = time.monotonic() + 15
+        while "PostgreSQL has ended by itself. Starting it again …" not in run.lines:
+            assert run.get("/health").status_code in (200, 503)
+            assert time.monotonic() < deadline, run.output
+        assert run.get("/health").status_code == 503
+        writer.resume()
+        while run.get("/health").status_code != 200:
+            assert time.monotonic() < deadline, run.output
+            time.sleep(0.1)
+        log_in(run)
+        assert "PostgreSQL runs again, with everything that was committed." in run.lines
+
+
 def test_the_death_of_the_working_process_ends_the_run(run: LocalRun) -> None:
     with run:
         processes = run.processes()
@@ -167,6 +187,14 @@ def test_a_database_out_of_reach_is_one_sentence(run: LocalRun) -> None:
     assert run.wait() == 1
     assert len(run.lines) == 2
     assert run.lines[1].startswith("The database that DATABASE_URL or PGHOST names does not let us in: ")
+
+
+@pytest.mark.parametrize("url", ["healthcare", "postgress://somebody:secret@127.0.0.1/healthcare"])
+def test_a_database_url_that_is_none_is_one_sentence(run: LocalRun, url: str) -> None:
+    run.environ["DATABASE_URL"] = url
+    run.start()
+    assert run.wait() == 1
+    assert run.lines[1:] == ["DATABASE_URL should look like postgresql://user:password@host:5432/database."]
 
 
 def test_another_database_takes_the_place_of_the_embedded_one(tmp_path: Path) -> None:

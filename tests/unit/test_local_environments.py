@@ -135,6 +135,13 @@ def test_a_process_that_ends_fails_one_request_only(pool: Pool) -> None:
     assert call(pool)["word"] == "first"
 
 
+def test_a_process_that_ended_while_idle_costs_nobody_an_answer(pool: Pool) -> None:
+    before = psutil.Process(int(str(call(pool)["pid"])))
+    before.kill()
+    psutil.wait_procs([before], timeout=5)
+    assert call(pool)["pid"] != before.pid
+
+
 def test_an_event_may_not_be_larger_than_lambda_takes(pool: Pool) -> None:
     with pytest.raises(EventTooLarge):
         pool.invoke(b'"' + b"x" * LARGEST_EVENT + b'"')

@@ -158,7 +158,7 @@ def test_every_response_has_its_headers() -> None:
         for status, response in responses(operation).items():
             headers = {"X-Request-Id"}
             headers |= {"WWW-Authenticate"} if status == "401" else set()
-            headers |= {"Retry-After"} if status in ("429", "503") else set()
+            headers |= {"Retry-After"} if status in ("429", "503", "504") else set()
             headers |= {"ETag"} if status == "304" else set()
             if status.startswith("2"):
                 continue

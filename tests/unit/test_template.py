@@ -176,6 +176,8 @@ def test_the_gateway_answers_everything_as_a_problem_that_a_page_may_read() -> N
         headers = response["responseParameters"]
         assert headers["gatewayresponse.header.Content-Type"] == "'application/problem+json'"
         assert "gatewayresponse.header.Access-Control-Allow-Origin" in headers
+        may_try_again = response["statusCode"] in ("429", "503", "504")
+        assert ("gatewayresponse.header.Retry-After" in headers) == may_try_again
 
 
 # Functions and what they may do -------------------------------------------------------------------------------------
@@ -475,7 +477,7 @@ def test_every_alarm_goes_somewhere_and_is_explained() -> None:
     for name, alarm in alarms.items():
         assert alarm["Properties"]["AlarmActions"] == [{"Ref": "Alarms"}], name
         assert len(alarm["Properties"]["AlarmDescription"]) > 20, name
-        title = re.sub("^(Authorizer|Auth|Patients|Doctors|Mappings|Audit|Health|Docs)Fails$", "…Fails", name)
+        title = re.sub(f"^({'|'.join(('Authorizer', *OF_THE_API))})Fails$", "…Fails", name)
         assert f"**{title}**" in operations, name
 
 

@@ -1,0 +1,53 @@
+"""`make shell`: psql at the database of the local run, as its owner."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import psycopg
+
+from local.database import DATABASE, OWNER, is_given, port_of
+from local.postgres import installation
+from local.settings import CannotStart, read
+
+HELP = r"""psql at {place}, as {user}, who sees the rows of all users.
+Without that, as user 1 of the API:
+
+    \c - healthcare_api
+    SELECT act_as(1, 'user', 'shell') \; SELECT id, name FROM patients;
+
+\dt lists the tables, \d patients describes one, \q leaves.
+"""
+
+
+def main() -> int:
+    try:
+        folder = read({**os.environ, "PORT": "1"}).folder
+        conninfo = _conninfo(folder, os.environ)
+        # libpq finds the passwords of all roles there.
+        os.environ["PGPASSFILE"] = str(folder / "pgpass")
+        os.environ.setdefault("PGCLIENTENCODING", "UTF8")
+        with psycopg.connect(conninfo, connect_timeout=5) as connection:
+            place = f"{connection.info.dbname} on {connection.info.host}:{connection.info.port}"
+            print(HELP.format(place=place, user=connection.info.user), file=sys.stderr, flush=True)
+    except CannotStart as error:
+        print(error, file=sys.stderr)
+        return 1
+    except psycopg.OperationalError as error:
+        reason = str(error).strip().splitlines()[0]
+        print(f"The database does not let us in. Is `make run` up, in another terminal? {reason}", file=sys.stderr)
+        return 1
+    psql = str(installation() / "bin" / "psql")
+    return os.execv(psql, [psql, "--quiet", conninfo])  # noqa: S606 - in place of this process, terminal and all
+
+
+def _conninfo(folder: Path, environ: Mapping[str, str]) -> str:
+    """Of the database that `make run` uses with the same environment."""
+    if is_given(environ):
+        return environ.get("DATABASE_URL", "")
+    return f"host=127.0.0.1 port={port_of(folder)} dbname={DATABASE} user={OWNER}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
