@@ -192,7 +192,7 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
     "DoctorChange": {"specialty": "Paediatric cardiology", "email": None},
     "Doctor": {"id": 1, **_DOCTOR, "created_by": 1, **_TIMES},
     "NewMapping": {"patient_id": 1, "doctor_id": 1},
-    "Mapping": {"id": 1, "patient_id": 1, "doctor_id": 1, **_TIMES},
+    "CreatedMapping": {"id": 1, "patient_id": 1, "doctor_id": 1, **_TIMES},
     "MappingDetails": {
         "id": 1,
         "patient_id": 1,

@@ -118,6 +118,11 @@ for (const link of document.querySelectorAll("[data-operation]")) {
   });
 }
 
+document.querySelector("[data-routes]").addEventListener("click", (event) => {
+  event.preventDefault();
+  document.querySelector("#swagger-ui .scheme-container")?.scrollIntoView();
+});
+
 document.querySelector("[data-authorize]").addEventListener("click", (event) => {
   event.preventDefault();
   document.querySelector("#swagger-ui .btn.authorize")?.click();
