@@ -78,6 +78,7 @@ async function screenshot(page: Page, name: string, from = "body") {
     }
   }, API);
   await page.locator(from).evaluate((top) => scrollBy(0, Math.round(top.getBoundingClientRect().top)));
+  await page.mouse.move(0, 0); // nothing is pointed at
   await page.screenshot({ path: `${SCREENSHOTS}/${name}.png`, animations: "disabled", caret: "hide" });
 }
 
