@@ -13,16 +13,18 @@ PYTHON_VERSION := $(shell "$(PYTHON)" -c 'import sys; print("%d.%d" % sys.versio
 READY = $(VENV)/ready-$(PYTHON_VERSION)
 BIN = $(VENV)/bin
 CHECKOV = $(VENV)/checkov
+CLIENTS = $(VENV)/clients
+CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
 export SAM_CLI_TELEMETRY = 0
 export AWS_DEFAULT_REGION = us-east-1
 
-.PHONY: help run demo shell test lint format types validate build containers move bench bench-scale openapi passwords lock \
-    clean
+.PHONY: help run demo shell test test-clients lint format types validate build containers move bench bench-scale openapi \
+    screenshots passwords lock clean node-and-chromium
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; \
-	    do printf '%-17s %s\n' "$$name" "$$text"; done
+	    do printf '%-19s %s\n' "$$name" "$$text"; done
 
 run: $(READY) ## Run the whole API on this machine, at http://127.0.0.1:3000 or PORT=
 	@exec $(BIN)/python -m local
@@ -36,6 +38,9 @@ shell: $(READY) ## Open psql at the database of the running API, as its owner
 test: lint types validate ## All checks and all tests
 	@echo "Running the tests ..."
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-clients: node-and-chromium $(CLIENTS)/ready ## The same API through a browser and generated clients; needs Node.js and Chromium
+	@CLIENTS=$(CLIENTS) CHROMIUM="$(CHROMIUM)" $(BIN)/python -m pytest tests/clients
 
 lint: $(READY) ## Check style and format
 	@echo "Checking style and format ..."
@@ -76,6 +81,10 @@ openapi: $(READY) ## Write openapi.json, the problem pages' texts and the sample
 	@$(BIN)/python -m local.openapi
 	@$(BIN)/python -m local.events
 
+screenshots: node-and-chromium $(CLIENTS)/ready ## Take docs/screenshots anew; needs Node.js and Chromium
+	@CLIENTS=$(CLIENTS) CHROMIUM="$(CHROMIUM)" SCREENSHOTS="$(CURDIR)/docs/screenshots" \
+	    $(BIN)/python -m pytest tests/clients -k browser
+
 passwords: $(READY) ## Write the list of common passwords anew
 	@$(BIN)/python -m local.passwords
 
@@ -91,6 +100,7 @@ lock: ## Write constraints.txt anew; with the oldest Python, so that it holds fo
 clean: ## Remove the state of the local run, the virtual environment and caches
 	@if [ -n "$(PYTHON)" ]; then $(PYTHON) -m local.clean; fi
 	@rm -rf $(VENV) $(VENV)-lock .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf tests/clients/node_modules tests/clients/generated
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements-dev.txt constraints.txt layers/common/requirements.txt
@@ -104,6 +114,19 @@ $(READY): requirements-dev.txt constraints.txt layers/common/requirements.txt
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements-dev.txt -c constraints.txt || { \
 	    echo "The packages could not be installed; the lines above say why. Behind a proxy, pip reads HTTPS_PROXY; for" \
 	    "another index, PIP_INDEX_URL. Then try again." >&2; exit 1; }
+	@touch $@
+
+node-and-chromium:
+	@node -e 'const [major, minor] = process.versions.node.split("."); process.exit(+(major * 100 + +minor < 2019))' 2>/dev/null \
+	    && command -v npm >/dev/null && test -x "$(CHROMIUM)" || { \
+	    echo "This needs Node.js 20.19 or newer with npm, and Chromium: install them, or name a Chromium with CHROMIUM=" >&2; \
+	    exit 1; }
+
+$(CLIENTS)/ready: $(READY) requirements-clients.txt tests/clients/package-lock.json
+	@echo "Installing what the clients need (half a minute) ..."
+	@"$(PYTHON)" -m venv --clear $(CLIENTS)
+	@$(CLIENTS)/bin/python -m pip install -qq --disable-pip-version-check -r requirements-clients.txt
+	@cd tests/clients && npm ci --loglevel=error >/dev/null
 	@touch $@
 
 .DEFAULT:

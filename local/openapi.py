@@ -55,8 +55,8 @@ Json = dict[str, Any]
 OPENAPI = PROJECT / "functions" / "docs" / "openapi.json"
 PROBLEMS = PROJECT / "functions" / "docs" / "problems.json"
 
-# What the gateway answers in place of a function that cannot, whatever the route.
-OF_EVERY_ROUTE = ("too-many-requests", "internal-error", "unavailable", "timeout")
+# What the gateway answers in place of a function, whatever the route.
+OF_EVERY_ROUTE = ("bad-request", "refused", "too-many-requests", "internal-error", "unavailable", "timeout")
 
 PROBLEM: Json = {
     "type": "object",
@@ -76,18 +76,20 @@ PROBLEM: Json = {
         "errors": {
             "type": "array",
             "description": "Of `/problems/validation` only: each value that is not valid.",
-            "items": {
-                "type": "object",
-                "required": ["pointer", "detail"],
-                "properties": {
-                    "pointer": {
-                        "type": "string",
-                        "description": "A JSON Pointer into the body, or `query/limit`, `path/id`, `header/if-match`.",
-                    },
-                    "detail": {"type": "string"},
-                },
-            },
+            "items": {"$ref": "#/components/schemas/InvalidValue"},
         },
+    },
+}
+
+INVALID_VALUE: Json = {
+    "type": "object",
+    "required": ["pointer", "detail"],
+    "properties": {
+        "pointer": {
+            "type": "string",
+            "description": "A JSON Pointer into the body, or `query/limit`, `path/id`, `header/if-match`.",
+        },
+        "detail": {"type": "string", "description": "What is wrong with the value."},
     },
 }
 
@@ -96,10 +98,7 @@ PARAMETERS: Mapping[str, Json] = {
         "name": "If-Match",
         "in": "header",
         "description": 'Only if the resource still has this `ETag`, such as `"3"`. Several may be given; `*` is any.',
-        "schema": {
-            "type": "string",
-            "anyOf": [{"const": "*"}, {"pattern": r'^(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*$'}],
-        },
+        "schema": {"type": "string", "pattern": r'^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$'},
     },
     "IfNoneMatch": {
         "name": "If-None-Match",
@@ -433,13 +432,15 @@ class _Operation:
 
     def _errors(self) -> list[Mapping[str, str]]:
         """What the API really says of values that are not valid."""
+        tells_by_query = "limit" in self._route.query.model_fields or not (self._route.body or self._route.path_types)
+        query = {"limit": "101"} if tells_by_query else {}
         event = {
             "httpMethod": self._route.method,
             "resource": self._route.path,
             "path": self._instance,
             "pathParameters": dict.fromkeys(self._route.path_types, "x"),
-            "queryStringParameters": {"limit": "101"},
-            "multiValueQueryStringParameters": {"limit": ["101"]},
+            "queryStringParameters": query,
+            "multiValueQueryStringParameters": {name: [value] for name, value in query.items()},
             "body": json.dumps(_incomplete(self._route.body)) if self._route.body else None,
             "requestContext": {"requestId": ""},
         }
@@ -606,14 +607,14 @@ def document() -> Json:
                 for slug, problem in problems().items()
                 if slug in used
             },
-            "schemas": {**_model_schemas(), "Problem": PROBLEM},
+            "schemas": {**_model_schemas(), "Problem": PROBLEM, "InvalidValue": INVALID_VALUE},
         },
     }
 
 
 def _problem_list() -> Iterator[str]:
     for problem in problems().values():
-        yield f"- {problem.status} [`{problem.slug}`](problems/{problem.slug}): {problem.title}"
+        yield f"- {problem.status} [{problem.slug}](problems/{problem.slug}): {problem.title}"
 
 
 def problem_pages() -> Json:

@@ -18,7 +18,7 @@ You keep your **patients**, share a directory of **doctors** with all other user
 
 ### What holds everywhere
 
-- **Tokens.** Every route but those without a lock wants `Authorization: Bearer <access_token>`; `POST /api/auth/login`
+- **Tokens.** Every route with a lock wants `Authorization: Bearer <access_token>`; `POST /api/auth/login`
   gives one. When it has expired, `POST /api/auth/refresh` gives the next, and a new refresh token with it: each is
   good for one use.
 - **Yours only.** Patients, mappings and the audit show what belongs to you. What belongs to somebody else is answered
@@ -80,8 +80,10 @@ EXPLANATIONS: Mapping[str, Explanation] = {
         "Ask somebody who may. Sending it again will not help.",
     ),
     "refused": Explanation(
-        "The web application firewall in front of the API took the request for an attack and did not pass it on.",
-        "Look at what your program really sends. If it is harmless, tell whoever runs the API the `request_id`.",
+        "The web application firewall in front of the API did not pass the request on: it looks like an attack, or too "
+        "many requests came from your address.",
+        "Wait a few minutes, and look at what your program really sends. If it is harmless, tell whoever runs the API "
+        "the `request_id`.",
     ),
     "not-found": Explanation(
         "There is nothing at this address, or nothing that is yours. The answer is the same for both, so that nobody "
@@ -191,7 +193,7 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
     "DoctorChange": {"specialty": "Paediatric cardiology", "email": None},
     "Doctor": {"id": 1, **_DOCTOR, "created_by": 1, **_TIMES},
     "NewMapping": {"patient_id": 1, "doctor_id": 1},
-    "Mapping": {"id": 1, "patient_id": 1, "doctor_id": 1, **_TIMES},
+    "CreatedMapping": {"id": 1, "patient_id": 1, "doctor_id": 1, **_TIMES},
     "MappingDetails": {
         "id": 1,
         "patient_id": 1,

@@ -1,5 +1,11 @@
 "use strict";
 
+// Swagger UI has colours for both, and takes them by this class.
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const paint = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", paint);
+paint();
+
 const ui = SwaggerUIBundle({
   url: "openapi.json",
   dom_id: "#swagger-ui",
@@ -14,6 +20,93 @@ const ui = SwaggerUIBundle({
   validatorUrl: null,
 });
 
+// Logging in ----------------------------------------------------------------------------------------------------------
+
+const form = document.querySelector("#sign-in");
+const signedIn = document.querySelector("#signed-in");
+const trouble = document.querySelector("#trouble");
+
+const RENEW_BEFORE_EXPIRY = 30; // seconds
+let refreshToken = null; // ends with the page: it outlives the access token by far, so it is kept nowhere
+let renewal;
+let shownToken;
+
+async function call(method, path, { body, token } = {}) {
+  const headers = { ...(body && { "Content-Type": "application/json" }), ...(token && { Authorization: `Bearer ${token}` }) };
+  const response = await fetch(`api/auth/${path}`, { method, headers, body: body && JSON.stringify(body) });
+  const answer = response.status === 204 ? null : await response.json();
+  if (response.ok) return answer;
+  const errors = answer.errors?.map(({ pointer, detail }) => `${pointer.replace("/", "")}: ${detail}`);
+  throw new Error(errors?.join(". ") ?? answer.detail);
+}
+
+function authorize(tokens) {
+  const schema = ui.specSelectors.specJson().getIn(["components", "securitySchemes", "bearer"]).toJS();
+  ui.authActions.authorizeWithPersistOption({ bearer: { name: "bearer", schema, value: tokens.access_token } });
+  refreshToken = tokens.refresh_token;
+  clearTimeout(renewal);
+  renewal = setTimeout(renew, (tokens.expires_in - RENEW_BEFORE_EXPIRY) * 1000);
+}
+
+function forget() {
+  clearTimeout(renewal);
+  refreshToken = null;
+  ui.authActions.logoutWithPersistOption(["bearer"]);
+}
+
+async function renew() {
+  try {
+    authorize(await call("POST", "refresh", { body: { refresh_token: refreshToken } }));
+  } catch {
+    forget();
+    trouble.textContent = "Your session has ended; log in again.";
+  }
+}
+
+// Swagger UI knows the token whoever gave it: this form, its own dialog, or an earlier visit.
+async function show() {
+  const token = ui.authSelectors.authorized()?.getIn(["bearer", "value"]);
+  if (token === shownToken) return;
+  shownToken = token;
+  try {
+    const user = token && (await call("GET", "me", { token }));
+    if (token !== shownToken) return;
+    form.hidden = Boolean(user);
+    signedIn.hidden = !user;
+    document.querySelector("#who").textContent = user?.email;
+  } catch {
+    if (token !== shownToken) return;
+    forget();
+    trouble.textContent = "The token does not work any more; log in again.";
+  }
+}
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const { name, ...credentials } = Object.fromEntries(new FormData(form));
+  form.inert = true;
+  trouble.textContent = "";
+  try {
+    if (event.submitter?.value === "register") await call("POST", "register", { body: { name, ...credentials } });
+    authorize(await call("POST", "login", { body: credentials }));
+    form.reset();
+  } catch (error) {
+    trouble.textContent = error.message;
+  } finally {
+    form.inert = false;
+  }
+});
+
+document.querySelector("#log-out").addEventListener("click", async () => {
+  const body = { refresh_token: refreshToken };
+  forget();
+  if (body.refresh_token) await call("POST", "logout", { body });
+});
+
+ui.getStore().subscribe(show);
+
+// Links into the list -------------------------------------------------------------------------------------------------
+
 for (const link of document.querySelectorAll("[data-operation]")) {
   link.addEventListener("click", (event) => {
     event.preventDefault();
@@ -24,6 +117,11 @@ for (const link of document.querySelectorAll("[data-operation]")) {
     requestAnimationFrame(() => document.getElementById(`operations-${tag}-${operation}`)?.scrollIntoView());
   });
 }
+
+document.querySelector("[data-routes]").addEventListener("click", (event) => {
+  event.preventDefault();
+  document.querySelector("#swagger-ui .scheme-container")?.scrollIntoView();
+});
 
 document.querySelector("[data-authorize]").addEventListener("click", (event) => {
   event.preventDefault();

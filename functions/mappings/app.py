@@ -4,13 +4,13 @@ from healthcare.doctors import Doctor
 from healthcare.errors import NotFound
 from healthcare.fields import IdText, Page, PageQuery
 from healthcare.http import Api
-from healthcare.mappings import AlreadyAssigned, Mapping, MappingDetails, NewMapping
+from healthcare.mappings import AlreadyAssigned, CreatedMapping, MappingDetails, NewMapping
 
 api = Api()
 
 
 @api.route("POST", "/api/mappings", status=201, location="/api/mappings/{id}", refusals=[NotFound, AlreadyAssigned])
-def create_mapping(session: Session, body: NewMapping) -> Mapping:
+def create_mapping(session: Session, body: NewMapping) -> CreatedMapping:
     """Assign a doctor to a patient of yours"""
     return mappings.create(session, body)
 

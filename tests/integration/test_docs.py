@@ -93,12 +93,12 @@ def test_the_page_loads_all_it_needs_from_beside_itself(reader: Client) -> None:
     }
 
 
-def test_the_page_runs_no_script_but_the_files_of_its_own(reader: Client) -> None:
+def test_the_page_has_no_script_and_no_style_but_the_files_of_its_own(reader: Client) -> None:
     answer = reader.get("/docs")
     assert Page(answer.text).inline == 0
     assert policy(answer)["default-src"] == ["'none'"]
-    assert policy(answer)["script-src"] == ["'self'"]
-    assert policy(answer)["connect-src"] == ["'self'"]
+    for kind in ("script-src", "style-src", "connect-src"):
+        assert policy(answer)[kind] == ["'self'"]
 
 
 def test_the_page_keeps_the_token_and_takes_its_routes_from_the_document(reader: Client) -> None:
@@ -108,15 +108,15 @@ def test_the_page_keeps_the_token_and_takes_its_routes_from_the_document(reader:
     assert "http" not in script
 
 
-def test_the_three_steps_lead_to_operations_that_exist(reader: Client) -> None:
+def test_the_links_of_the_page_lead_to_operations_that_exist(reader: Client) -> None:
     described = {
         f"{operation['tags'][0]} {operation['operationId']}"
         for methods in reader.get("/openapi.json").expect(200)["paths"].values()
         for operation in methods.values()
     }
-    steps = Page(reader.get("/docs").text).operations
-    assert steps == ["auth register", "auth logIn", "auth refresh"]
-    assert set(steps) <= described
+    linked = Page(reader.get("/docs").text).operations
+    assert linked == ["auth register", "auth logIn", "auth refresh"]
+    assert set(linked) <= described
 
 
 def test_openapi_json_is_what_is_checked_in(reader: Client) -> None:

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from tests.gateway import routes
+
 TESTS = "\n".join(path.read_text() for path in Path("tests").rglob("*.py"))
 DOCUMENTS = [Path("README.md"), *Path("docs").glob("*.md")]
 
@@ -21,3 +23,9 @@ def test_every_file_that_a_document_names_exists() -> None:
         assert [name for name in named if name not in to_make and not Path(name).exists()] == [], document
         for name in re.findall(r"`(test_\w+\.py)`", document.read_text()):
             assert list(Path("tests").rglob(name)), (document, name)
+
+
+def test_the_collection_of_requests_has_every_route_once() -> None:
+    requests = re.findall(r"^([A-Z]+) {{host}}([^?\s]+)", Path("docs/requests.http").read_text(), re.MULTILINE)
+    sent = [(method, re.sub(r"{{\w+}}", "{id}", path).replace("/stale", "/{slug}")) for method, path in requests]
+    assert sorted(sent) == sorted((method, path) for method, path, _, _ in routes() if path != "/docs/{file}")

@@ -9,6 +9,7 @@ from unicodedata import normalize
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
+from typing_extensions import TypeAliasType  # Python 3.12 has it in `typing`
 
 MAX_ID = 2**63 - 1
 SEARCH_WORDS = 8
@@ -83,7 +84,7 @@ Email = Annotated[
 FilterText = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200, pattern=NO_NUL)]
 SearchText = Annotated[FilterText, AfterValidator(_few_words)]
 DateOfBirth = Annotated[date, Field(strict=True, ge=date(1800, 1, 1)), AfterValidator(_not_in_the_future)]
-Gender = Literal["male", "female", "other", "unknown"]
+Gender = TypeAliasType("Gender", Literal["male", "female", "other", "unknown"])
 """The codes of HL7 FHIR's administrative gender."""
 
 

@@ -15,7 +15,7 @@ class NewMapping(Input):
     doctor_id: Id
 
 
-class Mapping(Row):
+class CreatedMapping(Row):
     version: int = Field(exclude=True)
     patient_id: int
     doctor_id: int
@@ -44,10 +44,10 @@ _CREATE_REFUSALS: db.Refusals = {
 }
 
 
-def create(session: Session, new: NewMapping) -> Mapping:
+def create(session: Session, new: NewMapping) -> CreatedMapping:
     """Raises NotFound for the patient or the doctor, and AlreadyAssigned."""
     mapping = session.row(
-        Mapping,
+        CreatedMapping,
         """
         INSERT INTO mappings (owner_id, patient_id, doctor_id)
         VALUES (%(owner_id)s, %(patient_id)s, %(doctor_id)s)
