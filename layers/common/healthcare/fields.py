@@ -32,7 +32,7 @@ PATTERN_IN_WORDS = {
 class Input(BaseModel):
     """What a client sends: an unknown field is a typo or an attempt, and is refused."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 def unchanged() -> Any:
@@ -42,6 +42,8 @@ def unchanged() -> Any:
 
 class Output(BaseModel):
     """What a client gets."""
+
+    model_config = ConfigDict(defer_build=True)  # until the first answer of its kind; a cold start needs one or two
 
 
 def _digits(value: object) -> object:
