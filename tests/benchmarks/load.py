@@ -17,7 +17,6 @@ import random
 import re
 import secrets
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -524,7 +523,7 @@ def _pgbouncer(program: str, folder: Path, server_port: int, passwords: dict[str
         try:
             yield port
         finally:
-            process.send_signal(signal.SIGQUIT)  # at once; others wait for clients
+            process.kill()  # what is gentler waits for clients, or is ignored below a shell in the background
 
 
 def main() -> int:

@@ -23,8 +23,8 @@ START_SECONDS = 60
 
 
 def inherited() -> dict[str, str]:
-    """The environment without what other tests say about their database."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("PG", "DATABASE_"))}
+    """The environment without what other tests say about their database and their AWS."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PG", "DATABASE_", "AWS_"))}
 
 
 class LocalRun:
