@@ -28,11 +28,10 @@ ARM = "aarch64"
 UNUSED = (
     "bin",
     "*.dist-info",
-    "aws_lambda_powertools/event_handler/*.py",
-    "aws_lambda_powertools/event_handler/[!o]*",
-    "aws_lambda_powertools/event_handler/openapi/*.py",
-    "aws_lambda_powertools/event_handler/openapi/[!s]*",
-    "aws_lambda_powertools/utilities/[!_j]*",
+    "jmespath",
+    "aws_lambda_powertools/[!_e]*",
+    "aws_lambda_powertools/event_handler/[!_o]*",
+    "aws_lambda_powertools/event_handler/openapi/[!_s]*",
     "**/__pycache__",
     "**/*.pyi",
 )

@@ -1,11 +1,8 @@
 """A real PostgreSQL for the whole run, and for each test a database of its own, cloned from a migrated template."""
 
-import io
 import json
-import logging
 import os
 import secrets
-import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,7 +24,7 @@ LogLines = Callable[[], list[dict[str, Any]]]
 ROLES = ("healthcare_owner", "healthcare_auth", "healthcare_api")
 
 # Nothing of the machine's own configuration reaches a test.
-for name in [name for name in os.environ if name.startswith(("PG", "AWS_", "POWERTOOLS_"))]:
+for name in [name for name in os.environ if name.startswith(("PG", "AWS_", "LOG_LEVEL", "SERVICE_NAME"))]:
     del os.environ[name]
 os.environ |= {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -35,7 +32,7 @@ os.environ |= {
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_REGION": "us-east-1",
     "BCRYPT_COST": "4",
-    "POWERTOOLS_SERVICE_NAME": "tests",
+    "SERVICE_NAME": "tests",
     "TOKEN_KEYS_SECRET_ID": SECRET,
 }
 
@@ -142,14 +139,10 @@ def gateway(environments: dict[str, Environment], database: Database, secrets_ma
 
 
 @pytest.fixture
-def log_lines(environments: dict[str, Environment]) -> Iterator[LogLines]:
+def log_lines(capsys: pytest.CaptureFixture[str]) -> LogLines:
     """What the functions have logged since, parsed."""
-    (handler,) = logging.getLogger("tests").handlers
-    assert isinstance(handler, logging.StreamHandler)
-    stream = io.StringIO()
-    before = handler.setStream(stream)
-    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
-    handler.setStream(before or sys.stdout)
+    capsys.readouterr()
+    return lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
 @pytest.fixture

@@ -1,12 +1,11 @@
 """What people read: the interactive page, openapi.json, and what each problem means.
 
-Only the standard library is imported, so that a cold start takes no time. Swagger UI is the copy inside Powertools,
-which lies in the layer.
+Of what is not in the standard library only the log is imported, so that a cold start takes no time. Swagger UI is the
+copy inside Powertools, which lies in the layer.
 """
 
 import json
 import re
-import sys
 from collections.abc import Callable, Mapping
 from html import escape
 from importlib.util import find_spec
@@ -15,6 +14,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 from urllib.parse import quote
+
+from healthcare.logs import log
 
 Content = tuple[str, str]  # media type and text
 
@@ -77,7 +78,7 @@ def lambda_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     except NotFound as error:
         status = 404
         content_type, body = "application/problem+json", _not_found(str(error), event["path"], request_id)
-    _log(f"{event['httpMethod']} {event['resource']}", status, request_id)
+    log("INFO", f"{event['httpMethod']} {event['resource']}", status=status, request_id=request_id)
     return {"statusCode": status, "headers": _headers(content_type, request_id), "body": body}
 
 
@@ -119,11 +120,3 @@ def _headers(content_type: str, request_id: str) -> dict[str, str]:
         "Access-Control-Expose-Headers": "ETag, Location, Link, Retry-After, X-Request-Id",
         **({} if origin == "*" else {"Vary": "Origin"}),
     }
-
-
-def _log(message: str, status: int, request_id: str) -> None:
-    """The access log, in the form that the other functions' logger gives it."""
-    if environ.get("POWERTOOLS_LOG_LEVEL", "INFO") in ("DEBUG", "INFO"):
-        service = environ.get("POWERTOOLS_SERVICE_NAME", "docs")
-        line = {"level": "INFO", "message": message, "service": service, "status": status, "request_id": request_id}
-        sys.stdout.write(json.dumps(line) + "\n")

@@ -16,6 +16,7 @@ from psycopg.conninfo import make_conninfo
 
 from healthcare import aws
 from healthcare.db import password
+from healthcare.logs import log
 from healthcare.migrate import DatabaseIsNewer, MigrationError, broken_audit_links, grant_admin, migrate
 from healthcare.settings import settings
 
@@ -61,7 +62,7 @@ def _deploy(event: dict[str, Any]) -> None:
         reason = str(error) if isinstance(error, MigrationError) else f"SQLSTATE {getattr(error, 'sqlstate', None)}"
         answer |= {"Status": "FAILED", "Reason": f"{type(error).__qualname__}: {reason}"}
         stack = "".join(traceback.format_tb(error.__traceback__))
-        print(json.dumps({"level": "ERROR", "message": "migration failed", "error": answer["Reason"], "stack": stack}))  # noqa: T201
+        log("ERROR", "migration failed", error=answer["Reason"], stack=stack)
     body = json.dumps(answer).encode()
     request = Request(event["ResponseURL"], body, {"Content-Type": ""}, method="PUT")  # noqa: S310 - CloudFormation's
     with urlopen(request, timeout=30):  # noqa: S310

@@ -23,13 +23,13 @@ from hashlib import sha256
 from typing import Any, get_type_hints
 from urllib.parse import quote, urlencode
 
-from aws_lambda_powertools.logging import Logger
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from . import errors, idempotency
 from .db import ConnectionLost, Session
 from .fields import PATTERN_IN_WORDS, Input, Page
+from .logs import log
 from .settings import settings
 
 BODY_LIMIT = 100 * 1024
@@ -66,8 +66,6 @@ TYPE_IN_WORDS = {
 Handler = Callable[..., BaseModel | None]
 Headers = dict[str, str]
 Response = dict[str, Any]
-
-log = Logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +139,8 @@ class Api:
             response = request.refused(refusal)
         except Exception as error:
             # The text of an exception may hold a value of somebody's; its type and its place do not.
-            log.error(
+            log(
+                "ERROR",
                 "unexpected error",
                 error=f"{type(error).__module__}.{type(error).__qualname__}",
                 sqlstate=getattr(error, "sqlstate", None),
@@ -318,7 +317,8 @@ class Request:
             headers["WWW-Authenticate"] = "Bearer"
         if isinstance(refusal, errors.Unavailable):
             cause = refusal.__cause__
-            log.error(
+            log(
+                "ERROR",
                 "unavailable",
                 error=f"{type(cause).__module__}.{type(cause).__qualname__}",
                 sqlstate=getattr(cause, "sqlstate", None),
@@ -358,7 +358,8 @@ class Request:
     def log(self, status: int) -> None:
         """The access log: who asked for what, in ids only."""
         resource_id = str((self._event.get("pathParameters") or {}).get("id"))
-        log.info(
+        log(
+            "INFO",
             f"{self.method} {self.resource}",
             status=status,
             duration_ms=round((time.perf_counter() - self._started) * 1000, 1),

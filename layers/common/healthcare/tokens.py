@@ -1,6 +1,5 @@
 """Access tokens: JWTs (RFC 9068) signed by HS256 with a set of keys, of which the current one signs."""
 
-import logging
 import time
 from base64 import b64decode
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ import jwt
 
 from . import aws
 from .errors import Unavailable
+from .logs import log
 from .settings import settings
 
 _ALGORITHM = "HS256"
@@ -90,7 +90,7 @@ def keys(max_age: float = _KEPT) -> KeySet:
             _keys = KeySet(secret["current"], decoded, now)
         except Exception as error:
             reason = error if isinstance(error, aws.AwsError) else type(error).__name__
-            logging.getLogger(__name__).warning("the signing keys could not be fetched: %s", reason)
+            log("WARNING", "the signing keys could not be fetched", error=str(reason))
             if _keys is None:
                 raise Unavailable from error
             # An outage there must not slow every request here.
