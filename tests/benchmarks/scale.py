@@ -352,7 +352,7 @@ class Explaining(Session):
     def rows(self, model: type[Row], query: Any, **values: Any) -> list[Row]:
         plan = self._execute("EXPLAIN (FORMAT JSON) " + query, values).fetchone()
         assert plan
-        self.scans = set(scans(plan[0][0]["Plan"]))
+        self.scans = set(scans(plan["QUERY PLAN"][0]["Plan"]))
         return super().rows(model, query, **values)
 
 

@@ -3,7 +3,7 @@
 import time
 from base64 import b64decode
 from dataclasses import dataclass, replace
-from uuid import uuid4
+from os import urandom
 
 import jwt
 
@@ -49,7 +49,7 @@ class KeySet:
             "role": role,
             "iat": now,
             "exp": now + settings().access_token_lifetime,
-            "jti": str(uuid4()),
+            "jti": urandom(16).hex(),
         }
         headers = {"kid": self.current, "typ": _TYPE}
         return jwt.encode(claims, self.keys[self.current], algorithm=_ALGORITHM, headers=headers)
