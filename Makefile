@@ -74,8 +74,8 @@ move: $(READY) ## Take the database of the original API, FROM=postgresql://..., 
 bench: $(READY) ## Measure it beside FastAPI and Express, which takes ten minutes and Node.js; OPTIONS=--quick
 	@$(BIN)/python -m tests.benchmarks $(OPTIONS)
 
-bench-scale: $(READY) ## Measure it with a thousand to five million patients, which takes 20 minutes and 15 GB
-	@$(BIN)/python -m tests.benchmarks.scale $(OPTIONS)
+bench-scale: $(READY) ## Measure it with a thousand to five million patients, which takes ten minutes and 15 GB
+	@$(BIN)/python -m tests.benchmarks.scale $(or $(OPTIONS),--sizes 1000 100000 5000000)
 
 openapi: $(READY) ## Write openapi.json, the problem pages' texts and the sample events anew
 	@$(BIN)/python -m local.openapi
