@@ -301,6 +301,8 @@ def _source(conninfo: str) -> Iterator[Connection[Any]]:
 def _connected(name: str, conninfo: str, **parameters: str) -> Iterator[Connection[Any]]:
     try:
         connection = psycopg.connect(conninfo, connect_timeout=10, **parameters)  # type: ignore[arg-type]
+    except psycopg.ProgrammingError:  # whose text may hold the password
+        raise CannotStart(f"{name} should look like postgresql://user:password@host:5432/database.") from None
     except psycopg.Error as error:
         raise CannotStart(f"The database of {name} does not let us in: {_first_line(error)}") from None
     with closing(connection):

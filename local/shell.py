@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from local.database import DATABASE, OWNER, is_given, port_of
 from local.postgres import installation
@@ -34,10 +35,18 @@ def main() -> int:
     except CannotStart as error:
         print(error, file=sys.stderr)
         return 1
+    except psycopg.ProgrammingError:  # whose text may hold the password
+        print("DATABASE_URL should look like postgresql://user:password@host:5432/database.", file=sys.stderr)
+        return 1
     except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[0]
         print(f"The database does not let us in. Is `make run` up, in another terminal? {reason}", file=sys.stderr)
         return 1
+    parameters = conninfo_to_dict(conninfo)
+    password = parameters.pop("password", None)  # the arguments of a process are for all to see
+    if password and not (folder / "pgpass").exists():
+        os.environ["PGPASSWORD"] = str(password)
+    conninfo = make_conninfo("", **parameters)
     psql = str(installation() / "bin" / "psql")
     return os.execv(psql, [psql, "--quiet", conninfo])  # noqa: S606 - in place of this process, terminal and all
 

@@ -27,7 +27,9 @@ const signedIn = document.querySelector("#signed-in");
 const trouble = document.querySelector("#trouble");
 
 const RENEW_BEFORE_EXPIRY = 30; // seconds
+const TRY_AGAIN_AFTER = 5; // seconds
 let refreshToken = null; // ends with the page: it outlives the access token by far, so it is kept nowhere
+let ownToken; // that the form or a renewal brought; of any other there is no refresh token
 let renewal;
 let shownToken;
 
@@ -37,13 +39,14 @@ async function call(method, path, { body, token } = {}) {
   const answer = response.status === 204 ? null : await response.json();
   if (response.ok) return answer;
   const errors = answer.errors?.map(({ pointer, detail }) => `${pointer.replace("/", "")}: ${detail}`);
-  throw new Error(errors?.join(". ") ?? answer.detail);
+  throw Object.assign(new Error(errors?.join(". ") ?? answer.detail), { status: response.status });
 }
 
 function authorize(tokens) {
+  ownToken = tokens.access_token;
+  refreshToken = tokens.refresh_token;
   const schema = ui.specSelectors.specJson().getIn(["components", "securitySchemes", "bearer"]).toJS();
   ui.authActions.authorizeWithPersistOption({ bearer: { name: "bearer", schema, value: tokens.access_token } });
-  refreshToken = tokens.refresh_token;
   clearTimeout(renewal);
   renewal = setTimeout(renew, (tokens.expires_in - RENEW_BEFORE_EXPIRY) * 1000);
 }
@@ -55,9 +58,16 @@ function forget() {
 }
 
 async function renew() {
+  const given = refreshToken;
   try {
-    authorize(await call("POST", "refresh", { body: { refresh_token: refreshToken } }));
-  } catch {
+    const tokens = await call("POST", "refresh", { body: { refresh_token: given } });
+    if (refreshToken === given) authorize(tokens); // or somebody has logged out meanwhile
+  } catch (error) {
+    if (refreshToken !== given) return;
+    if (error.status !== 401) {
+      renewal = setTimeout(renew, TRY_AGAIN_AFTER * 1000);
+      return;
+    }
     forget();
     trouble.textContent = "Your session has ended; log in again.";
   }
@@ -68,16 +78,20 @@ async function show() {
   const token = ui.authSelectors.authorized()?.getIn(["bearer", "value"]);
   if (token === shownToken) return;
   shownToken = token;
+  if (token !== ownToken) {
+    clearTimeout(renewal);
+    refreshToken = null;
+  }
   try {
     const user = token && (await call("GET", "me", { token }));
     if (token !== shownToken) return;
     form.hidden = Boolean(user);
     signedIn.hidden = !user;
     document.querySelector("#who").textContent = user?.email;
-  } catch {
+  } catch (error) {
     if (token !== shownToken) return;
-    forget();
-    trouble.textContent = "The token does not work any more; log in again.";
+    if (error.status === 401) forget();
+    trouble.textContent = error.status === 401 ? "The token does not work any more; log in again." : error.message;
   }
 }
 

@@ -131,6 +131,21 @@ test("the token is renewed before it expires", async () => {
   });
 });
 
+test("who logs out in Swagger's own dialog stays logged out", async () => {
+  await visit(async (page) => {
+    await page.clock.install();
+    const { email } = await register(page);
+    await page.getByRole("link", { name: "Authorize" }).click();
+    await page.locator(".auth-btn-wrapper").getByRole("button", { name: "Logout" }).click();
+    await page.locator(".auth-btn-wrapper .btn-done").click();
+    await page.getByRole("button", { name: "Log in", exact: true }).waitFor();
+    await page.clock.fastForward("14:40");
+    await page.waitForTimeout(500);
+    assert.equal(await page.evaluate(() => localStorage.getItem("authorized")), "{}");
+    assert.equal(await page.getByText(`Signed in as ${email}`).isVisible(), false);
+  });
+});
+
 test("what the API says against a login is shown", async () => {
   const unauthorized = "Failed to load resource: the server responded with a status of 401 (Unauthorized)";
   await visit(async (page) => {

@@ -50,9 +50,17 @@ def test_it_opens_the_database_that_the_environment_names(tmp_path: Path) -> Non
         with psycopg.connect(other.conninfo(), autocommit=True) as connection:
             connection.execute("CREATE ROLE mine LOGIN PASSWORD 'secret'")
         url = f"postgresql://mine:secret@127.0.0.1:{other.port}/postgres"
-        answer = shell(tmp_path, "\\pset tuples_only\nSELECT current_user;\n", DATABASE_URL=url)
-    assert answer.stdout.split() == ["mine"]
-    assert "secret" not in answer.stderr
+        commands = "\\pset tuples_only\nSELECT current_user;\n\\! tr '\\0' ' ' < /proc/$PPID/cmdline\n"
+        answer = shell(tmp_path, commands, DATABASE_URL=url)
+    assert answer.stdout.split()[0] == "mine"
+    assert "psql" in answer.stdout, "its arguments, which everybody on the machine may read"
+    assert "secret" not in answer.stdout + answer.stderr
+
+
+def test_an_address_that_is_none_is_refused_without_being_repeated(tmp_path: Path) -> None:
+    answer = shell(tmp_path, "", DATABASE_URL="postgresql://mine:100%secret@127.0.0.1/postgres")
+    assert answer.returncode == 1
+    assert answer.stderr == "DATABASE_URL should look like postgresql://user:password@host:5432/database.\n"
 
 
 def test_without_a_run_it_says_how_to_start_one(tmp_path: Path) -> None:

@@ -132,6 +132,25 @@ def test_what_a_deadlock_undid_is_done_once_more(ann: Client, database: Database
     assert ann.get("/api/mappings").json["items"] == []
 
 
+def test_without_credentials_to_sign_in_with_the_database_is_unavailable(
+    ann: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = ann.gateway.environments["patients"]
+    settings = environment.modules["healthcare.settings"].settings
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("DATABASE_AUTH", "iam")
+    monkeypatch.setenv("PGHOST", "127.0.0.1")
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", "of a start from a snapshot")
+    settings.cache_clear()
+    environment.disconnect()
+    _unavailable(ann.get("/api/patients"))
+    monkeypatch.undo()
+    settings.cache_clear()
+    ann.get("/api/patients").expect(200)
+
+
 def test_a_read_only_server_still_reads(ann: Client, database: Database) -> None:
     patient = ann.create("/api/patients", name="Zoë")
     with database.connect() as connection:

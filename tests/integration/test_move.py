@@ -475,6 +475,7 @@ def test_what_a_source_lacks_is_said_all_at_once(source: Database, move: Callabl
         ({"FROM": ""}, "Which database? make move FROM=postgresql://user@host/database"),
         ({"FROM": "postgresql://127.0.0.1:1/x"}, "The database of FROM does not let us in: "),
         ({"TO": "postgresql://127.0.0.1:1/x"}, "The database of TO does not let us in: "),
+        ({"FROM": "postgresql://a:1%x@b/c"}, "FROM should look like postgresql://user:password@host:5432/database."),
         ({"LOCAL_DIR": "/dev/null"}, "/dev/null/move-"),
     ],
 )

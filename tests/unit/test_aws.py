@@ -103,6 +103,8 @@ def test_what_may_pass_is_asked_once_more_and_a_refusal_is_not(server: Server) -
     with pytest.raises(AwsError, match="status 400"):
         secret("healthcare/token-keys")
     assert len(server.received) == 3
+    server.answers = [(400, {"__type": "ThrottlingException"}), SECRET]
+    assert secret("healthcare/token-keys") == {"current": "first"}
 
 
 def test_the_database_token_is_the_one_that_boto3_makes(monkeypatch: pytest.MonkeyPatch) -> None:

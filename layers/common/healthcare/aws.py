@@ -124,6 +124,6 @@ def _ask(method: str, url: str, headers: dict[str, str], body: bytes = b"") -> b
         if answer.status == 200:
             return content
         problem = f"status {answer.status}"
-        if answer.status < 500:
+        if answer.status < 500 and b"Throttling" not in content:
             break
     raise AwsError(f"{host}: {problem}")

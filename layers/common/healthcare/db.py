@@ -70,9 +70,12 @@ def password() -> str | None:
     """A fresh one, where libpq does not find it by itself."""
     if settings().database_auth != "iam":
         return None
-    from .aws import database_token  # only a deployment needs it
+    from .aws import AwsError, database_token  # only a deployment needs it
 
-    return database_token()
+    try:
+        return database_token()
+    except AwsError as error:
+        raise Unavailable from error
 
 
 def disconnect() -> None:

@@ -60,7 +60,7 @@ def _not_in_the_future(value: date) -> date:
 
 
 def _few_words(value: str) -> str:
-    if len(re.findall(r"\w+", value)) > SEARCH_WORDS:
+    if len(re.findall(r"[^\W_]+", value)) > SEARCH_WORDS:
         raise PydanticCustomError("too_many_words", f"Text should have at most {SEARCH_WORDS} words")
     return value
 
