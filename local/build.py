@@ -49,7 +49,7 @@ def main() -> None:
             f"There is no Python {LAMBDA_PYTHON} here to make byte code with. What was built works, but a cold start"
             " takes a quarter of a second longer; before a deployment that counts, install it and build again."
         )
-    print(f"Built in {BUILD.relative_to(PROJECT)}. Next: sam deploy --guided")
+    print(f"Built in {BUILD.relative_to(PROJECT)}. Next: .venv/bin/sam deploy --guided")
 
 
 def wheels_for(machine: str) -> list[str]:

@@ -22,6 +22,7 @@ NOISE = {
     "function_memory_size",
     "function_name",
     "function_request_id",
+    "listed",
     "location",
     "stack_trace",
     "timestamp",

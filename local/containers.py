@@ -44,7 +44,7 @@ def main() -> int:
         connect(template, machine, variables_of(folder, port))
         file.write_text(yaml_dump(template), "utf-8")
         network = " --docker-network host" if SHARES_NETWORK else ""
-        print(f"sam local start-api --template {file}{network}\n\nCtrl-C stops what it needs.", flush=True)
+        print(f".venv/bin/sam local start-api --template {file}{network}\n\nCtrl-C stops what it needs.", flush=True)
         try:
             signal.pause()
         except KeyboardInterrupt:
@@ -82,4 +82,5 @@ def connect(template: dict[str, Any], machine: str, variables: Mapping[str, str]
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

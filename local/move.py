@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, LiteralString, TextIO
 
@@ -634,10 +635,10 @@ def _sum_up(console: Console, moves: Sequence[TableMove], seconds: float) -> Non
 
 @contextmanager
 def _report_file(folder: Path) -> Iterator[TextIO]:
-    path = folder / time.strftime("move-%Y-%m-%dT%H-%M-%S.csv")
+    path = folder / f"{datetime.now():move-%Y-%m-%dT%H-%M-%S-%f}.csv"  # noqa: DTZ005 - as the clock on the wall says
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
+        path.touch(mode=0o600, exist_ok=False)
         file = path.open("w", newline="")
     except OSError as error:
         raise CannotStart(f"{path} can't be written: {error.strerror}. LOCAL_DIR names another folder.") from None

@@ -168,6 +168,9 @@ def test_the_access_log_has_ids_and_nothing_personal(ann: Client, log_lines: Log
     answer = ann.get(f"/api/patients/{patient['id']}")
     ann.get("/api/patients/Zo%C3%AB").refuse(422, "validation")
     ann.get("/api/patients?q=secret").expect(200)
+    doctor = ann.create("/api/doctors", name="Who", specialty="Time")
+    ann.create("/api/mappings", patient_id=patient["id"], doctor_id=doctor["id"])
+    ann.get("/api/mappings").expect(200)
     lines = log_lines()
     read, refused, searched = (line for line in lines if line["message"].startswith("GET /api/patients"))
     assert read["message"] == "GET /api/patients/{id}"
@@ -175,7 +178,8 @@ def test_the_access_log_has_ids_and_nothing_personal(ann: Client, log_lines: Log
     assert read["request_id"] == answer.headers["X-Request-Id"]
     assert read["duration_ms"] >= 0
     assert (refused["status"], refused.get("resource_id")) == (422, None)
-    assert searched["message"] == "GET /api/patients"
+    assert (searched["message"], searched["listed"]) == ("GET /api/patients", [patient["id"]])
+    assert (lines[-1]["message"], lines[-1]["listed"]) == ("GET /api/mappings", [patient["id"]])
     text = json.dumps(lines, ensure_ascii=False).lower()
     assert not any(secret in text for secret in ("zoë", "secret", "7946", "example.org", str(ann.token).lower()))
 

@@ -193,6 +193,7 @@ class Request:
         self._headers = {name.lower(): ", ".join(values) for name, values in lines.items()}
         self._caller: Mapping[str, Any] = self._context.get("authorizer") or {}
         self._session: Session | None = None
+        self._listed: list[int] | None = None
         self.id: str = self._context["requestId"]
         self.method: str = event["httpMethod"]
         self.resource: str = event["resource"]
@@ -291,8 +292,10 @@ class Request:
             headers["ETag"] = f'"{version}"'
         if route.location:
             headers["Location"] = self._stage() + route.location.format_map(dict(answer))
-        if isinstance(answer, Page) and answer.next_cursor:
-            headers["Link"] = f'<{self._next_page(answer.next_cursor)}>; rel="next"'
+        if isinstance(answer, Page):
+            self._listed = [getattr(item, "patient_id", item.id) for item in answer.items]
+            if answer.next_cursor:
+                headers["Link"] = f'<{self._next_page(answer.next_cursor)}>; rel="next"'
         headers["Content-Type"] = "application/json"
         body = answer.__pydantic_serializer__.to_json(answer).decode()
         return {"statusCode": route.status, "headers": headers, "body": body}
@@ -365,6 +368,7 @@ class Request:
             duration_ms=round((time.perf_counter() - self._started) * 1000, 1),
             user_id=self._caller.get("user_id"),
             account_id=self._session.account_id if self._session else None,
+            listed=self._listed,
             resource_id=resource_id if re.fullmatch("[0-9]{1,19}", resource_id) else None,
             request_id=self.id,
         )
