@@ -299,9 +299,9 @@ def _source(conninfo: str) -> Iterator[Connection[Any]]:
 
 
 @contextmanager
-def _connected(name: str, conninfo: str, **parameters: str) -> Iterator[Connection[Any]]:
+def _connected(name: str, conninfo: str, client_encoding: str | None = None) -> Iterator[Connection[Any]]:
     try:
-        connection = psycopg.connect(conninfo, connect_timeout=10, **parameters)  # type: ignore[arg-type]
+        connection = psycopg.connect(conninfo, connect_timeout=10, client_encoding=client_encoding)
     except psycopg.ProgrammingError:  # whose text may hold the password
         raise CannotStart(f"{name} should look like postgresql://user:password@host:5432/database.") from None
     except psycopg.Error as error:
@@ -635,7 +635,7 @@ def _sum_up(console: Console, moves: Sequence[TableMove], seconds: float) -> Non
 
 @contextmanager
 def _report_file(folder: Path) -> Iterator[TextIO]:
-    path = folder / f"{datetime.now():move-%Y-%m-%dT%H-%M-%S-%f}.csv"  # noqa: DTZ005 - as the clock on the wall says
+    path = folder / f"{datetime.now().astimezone():move-%Y-%m-%dT%H-%M-%S-%f}.csv"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600, exist_ok=False)

@@ -30,6 +30,7 @@ from typing import Any
 
 import httpx
 import psycopg
+from psycopg import sql
 
 from local.postgres import EmbeddedPostgres, free_port
 from tests.e2e.local_run import LocalRun
@@ -475,7 +476,8 @@ def local_run(folder: Path) -> Iterator[str]:
     with ExitStack() as stack:
         server = stack.enter_context(EmbeddedPostgres(folder / "postgres", {"fsync": "off", "max_connections": "150"}))
         with psycopg.connect(server.conninfo(), autocommit=True) as connection:
-            connection.execute(f"CREATE ROLE load_owner LOGIN CREATEROLE PASSWORD '{passwords['load_owner']}'")  # type: ignore[arg-type]
+            create = sql.SQL("CREATE ROLE load_owner LOGIN CREATEROLE PASSWORD {}")
+            connection.execute(create.format(passwords["load_owner"]))
             connection.execute("CREATE DATABASE load OWNER load_owner")
         state = folder / "state"
         state.mkdir()
