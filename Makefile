@@ -30,10 +30,10 @@ run: $(READY) ## Run the whole API on this machine, at http://127.0.0.1:3000 or 
 	@exec $(BIN)/python -m local
 
 demo: $(READY) ## Fill the running API with invented people, and say what to try
-	@$(BIN)/python -m local.demo
+	@$(BIN)/python -m tools.demo
 
 shell: $(READY) ## Open psql at the database of the running API, as its owner
-	@exec $(BIN)/python -m local.shell
+	@exec $(BIN)/python -m tools.shell
 
 test: lint types validate ## All checks and all tests
 	@echo "Running the tests ..."
@@ -53,7 +53,7 @@ format: $(READY) ## Put format and imports right
 
 types: $(READY) ## Check types
 	@echo "Checking types ..."
-	@$(BIN)/mypy --no-error-summary functions layers/common/healthcare local
+	@$(BIN)/mypy --no-error-summary functions layers/common/healthcare local tools
 
 validate: $(READY) $(CHECKOV)/ready ## Check template.yaml
 	@echo "Checking template.yaml ..."
@@ -63,13 +63,13 @@ validate: $(READY) $(CHECKOV)/ready ## Check template.yaml
 	    > $(VENV)/checkov.log 2>&1 || { cat $(VENV)/checkov.log >&2; exit 1; }
 
 build: $(READY) ## Build what `sam deploy` uploads, for Lambda's processor and with byte code
-	@$(BIN)/python -m local.build
+	@$(BIN)/python -m tools.build
 
 containers: $(READY) ## Prepare `sam local start-api`, which needs Docker, beside `make run`
-	@$(BIN)/python -m local.containers
+	@$(BIN)/python -m tools.containers
 
 move: $(READY) ## Take the database of the original API, FROM=postgresql://..., into this one; docs/moving.md
-	@$(BIN)/python -m local.move
+	@$(BIN)/python -m tools.move.move
 
 bench: $(READY) ## Measure it beside FastAPI and Express, which takes ten minutes and Node.js; OPTIONS=--quick
 	@$(BIN)/python -m tests.benchmarks $(OPTIONS)
@@ -78,15 +78,15 @@ bench-scale: $(READY) ## Measure it with a thousand to five million patients, wh
 	@$(BIN)/python -m tests.benchmarks.scale $(or $(OPTIONS),--sizes 1000 100000 5000000)
 
 openapi: $(READY) ## Write openapi.json, the problem pages' texts and the sample events anew
-	@$(BIN)/python -m local.openapi
-	@$(BIN)/python -m local.events
+	@$(BIN)/python -m tools.openapi.document
+	@$(BIN)/python -m tools.openapi.events
 
 screenshots: node-and-chromium $(CLIENTS)/ready ## Take docs/screenshots anew; needs Node.js and Chromium
 	@CLIENTS=$(CLIENTS) CHROMIUM="$(CHROMIUM)" SCREENSHOTS="$(CURDIR)/docs/screenshots" \
 	    $(BIN)/python -m pytest tests/clients -k browser
 
 passwords: $(READY) ## Write the list of common passwords anew
-	@$(BIN)/python -m local.passwords
+	@$(BIN)/python -m tools.passwords
 
 lock: ## Write constraints.txt anew; with the oldest Python, so that it holds for all
 	@rm -rf $(VENV)-lock
@@ -98,7 +98,7 @@ lock: ## Write constraints.txt anew; with the oldest Python, so that it holds fo
 	@rm -rf $(VENV)-lock
 
 clean: ## Remove the state of the local run, the virtual environment and caches
-	@if [ -n "$(PYTHON)" ]; then $(PYTHON) -m local.clean; fi
+	@if [ -n "$(PYTHON)" ]; then $(PYTHON) -m tools.clean; fi
 	@rm -rf $(VENV) $(VENV)-lock .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@rm -rf tests/clients/node_modules tests/clients/generated
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from local.console import Console
-from local.environments import EmulatedEnvironment, Environment, Function, Pool, ProcessEnvironment
-from local.server import Server
+from local.environments.pool import EmulatedEnvironment, Environment, Function, Pool, ProcessEnvironment
+from local.gateway.server import Server
 from local.settings import DUMMY_ACCOUNT, PROJECT, TOKEN_KEYS_SECRET, CannotStart, Settings, read
 from local.watch import Watch
 
 if TYPE_CHECKING:
-    from local.database import Database
-    from local.gateway import RouteLine
+    from local.database.database import Database
+    from local.gateway.api_gateway import RouteLine
 
 TEMPLATE = PROJECT / "template.yaml"
 HEALTH_SECONDS = 15
@@ -59,7 +59,7 @@ def serve(settings: Settings, console: Console, stack: ExitStack, stop: threadin
     # SAM CLI and moto read these, and a person's own profile or region must not change what they do.
     os.environ.pop("AWS_PROFILE", None)
     os.environ.update(DUMMY_ACCOUNT, SAM_CLI_TELEMETRY="0")
-    from local.gateway import serve_template
+    from local.gateway.api_gateway import serve_template
 
     database = database_starts.result()
     endpoint = first_line(secrets_manager)
@@ -98,7 +98,7 @@ def _claimed_port(port: int) -> Iterator[Server]:
 
 @contextmanager
 def secrets_manager_of(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "local.secrets_manager", str(folder / "token-keys.json")]
+    command = [sys.executable, "-m", "local.aws.secrets_manager", str(folder / "token-keys.json")]
     with (folder / "log" / "secrets_manager.log").open("a") as log:
         process = subprocess.Popen(
             command, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True
@@ -120,7 +120,7 @@ def first_line(process: subprocess.Popen[str]) -> str:
 
 @contextmanager
 def _database(settings: Settings, console: Console) -> Iterator["Database"]:
-    from local.database import forget_given, is_given, ready_database
+    from local.database.database import forget_given, is_given, ready_database
 
     given = dict(os.environ)
     forget_given(os.environ)

@@ -13,8 +13,8 @@ import psycopg
 import pytest
 from moto.server import ThreadedMotoServer
 
-from healthcare.migrate import migrate
-from local.postgres import EmbeddedPostgres
+from healthcare.database.migrate import migrate
+from local.database.postgres import EmbeddedPostgres
 from tests.gateway import Client, Environment, Gateway
 from tests.wire import Wire
 

@@ -61,8 +61,8 @@ class Environment:
         return self.app.lambda_handler(event, None)
 
     def disconnect(self) -> None:
-        if "healthcare.db" in self.modules:
-            self.modules["healthcare.db"].disconnect()
+        if "healthcare.database.connection" in self.modules:
+            self.modules["healthcare.database.connection"].disconnect()
 
 
 @dataclass(frozen=True)

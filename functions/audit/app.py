@@ -1,8 +1,8 @@
 from healthcare import audit
 from healthcare.audit import AuditEvent, AuditQuery
-from healthcare.db import Session
+from healthcare.database.connection import Session
 from healthcare.fields import Page
-from healthcare.http import Api
+from healthcare.web.api import Api
 
 api = Api()
 

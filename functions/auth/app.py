@@ -1,8 +1,17 @@
-from healthcare import users
-from healthcare.db import Session
+from healthcare.accounts import users
+from healthcare.accounts.users import (
+    Credentials,
+    EmailTaken,
+    NewUser,
+    PasswordChange,
+    Refresh,
+    Tokens,
+    User,
+    UserChange,
+)
+from healthcare.database.connection import Session
 from healthcare.errors import Forbidden, TooManyAttempts, Unauthenticated
-from healthcare.http import Api
-from healthcare.users import Credentials, EmailTaken, NewUser, PasswordChange, Refresh, Tokens, User, UserChange
+from healthcare.web.api import Api
 
 api = Api()
 

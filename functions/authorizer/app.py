@@ -1,6 +1,6 @@
 from typing import Any
 
-from healthcare import tokens
+from healthcare.platform import tokens
 
 
 def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:

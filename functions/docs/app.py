@@ -15,7 +15,7 @@ from string import Template
 from typing import Any
 from urllib.parse import quote
 
-from healthcare.logs import log
+from healthcare.platform.logs import log
 
 Content = tuple[str, str]  # media type and text
 

@@ -1,9 +1,9 @@
 from healthcare import doctors
-from healthcare.db import Session
+from healthcare.database.connection import Session
 from healthcare.doctors import Doctor, DoctorChange, DoctorInUse, DoctorQuery, NewDoctor
 from healthcare.errors import Forbidden
 from healthcare.fields import IdText, Page
-from healthcare.http import Api
+from healthcare.web.api import Api
 
 api = Api()
 

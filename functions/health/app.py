@@ -1,8 +1,8 @@
 from typing import Literal
 
-from healthcare.db import Session
+from healthcare.database.connection import Session
 from healthcare.fields import Output
-from healthcare.http import Api
+from healthcare.web.api import Api
 
 api = Api()
 

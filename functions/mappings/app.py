@@ -1,10 +1,10 @@
 from healthcare import doctors, mappings
-from healthcare.db import Session
+from healthcare.database.connection import Session
 from healthcare.doctors import Doctor
 from healthcare.errors import NotFound
 from healthcare.fields import IdText, Page, PageQuery
-from healthcare.http import Api
 from healthcare.mappings import AlreadyAssigned, CreatedMapping, MappingDetails, NewMapping
+from healthcare.web.api import Api
 
 api = Api()
 

@@ -14,11 +14,11 @@ from urllib.request import Request, urlopen
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from healthcare import aws
-from healthcare.db import password
-from healthcare.logs import log
-from healthcare.migrate import DatabaseIsNewer, MigrationError, broken_audit_links, grant_admin, migrate
-from healthcare.settings import settings
+from healthcare.database.connection import password
+from healthcare.database.migrate import DatabaseIsNewer, MigrationError, broken_audit_links, grant_admin, migrate
+from healthcare.platform import aws
+from healthcare.platform.logs import log
+from healthcare.platform.settings import settings
 
 
 def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any] | None:

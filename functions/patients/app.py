@@ -1,9 +1,9 @@
 from healthcare import doctors, patients
-from healthcare.db import Session
+from healthcare.database.connection import Session
 from healthcare.doctors import Doctor
 from healthcare.fields import IdText, Page, PageQuery
-from healthcare.http import Api
 from healthcare.patients import NewPatient, Patient, PatientChange, PatientQuery
+from healthcare.web.api import Api
 
 api = Api()
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from local.postgres import free_port
+from local.database.postgres import free_port
 from local.settings import emulator
 from tests.benchmarks.peers import MADE, Program
 from tests.benchmarks.world import Event, World

@@ -32,7 +32,7 @@ import httpx
 import psycopg
 from psycopg import sql
 
-from local.postgres import EmbeddedPostgres, free_port
+from local.database.postgres import EmbeddedPostgres, free_port
 from tests.e2e.local_run import LocalRun
 
 ROLES = ("healthcare_api", "healthcare_auth")

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from local.build import build, size
 from local.console import Console
-from local.environments import Environment, Function, Pool
-from local.gateway import serve_template
+from local.environments.pool import Environment, Function, Pool
+from local.gateway.api_gateway import serve_template
 from local.settings import PROJECT
 from tests.benchmarks.world import PEER_ROLE, World
+from tools.build import build, size
 
 HERE = Path(__file__).parent
 MADE = PROJECT / ".venv" / "benchmark"
@@ -96,7 +96,7 @@ def prepared() -> list[Peer]:
     _once(EXPRESS, (path for path in (HERE / "peers" / EXPRESS).iterdir() if path.is_file()), _make_express)
     sources = [path for root in ("functions", "layers") for path in (PROJECT / root).rglob("*") if path.is_file()]
     sources = [path for path in sources if "__pycache__" not in path.parts]
-    _once(OURS, [*sources, PROJECT / "template.yaml", PROJECT / "local" / "build.py"], _make_ours)
+    _once(OURS, [*sources, PROJECT / "template.yaml", PROJECT / "tools" / "build.py"], _make_ours)
     return [_ours(), *map(_other, (FASTAPI, EXPRESS, FLOOR))]
 
 

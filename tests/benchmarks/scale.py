@@ -28,16 +28,17 @@ import psycopg
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "layers" / "common"))
 
-from healthcare import audit, db, doctors, mappings, patients
+from healthcare import audit, doctors, mappings, patients
 from healthcare.audit import AuditQuery
-from healthcare.db import Row, Session
+from healthcare.database import connection as db
+from healthcare.database.connection import Row, Session
+from healthcare.database.migrate import migrate
 from healthcare.doctors import DoctorQuery, NewDoctor
 from healthcare.errors import Unavailable
 from healthcare.fields import PageQuery, encode_cursor
 from healthcare.mappings import NewMapping
-from healthcare.migrate import migrate
 from healthcare.patients import NewPatient, PatientQuery
-from local.postgres import EmbeddedPostgres, kept
+from local.database.postgres import EmbeddedPostgres, kept
 
 ROLES = ("healthcare_auth", "healthcare_api")
 OWNER = 1  # who has so many

@@ -13,13 +13,13 @@ from typing import Any
 import bcrypt
 import psycopg
 
-from local.database import APPLICATION_ROLES, OWNER
-from local.postgres import EmbeddedPostgres
+from local.database.database import APPLICATION_ROLES, OWNER
+from local.database.postgres import EmbeddedPostgres
 from local.settings import DUMMY_ACCOUNT, PROJECT, TOKEN_KEYS_SECRET
 
 sys.path.append(str(PROJECT / "layers" / "common"))
 
-from healthcare.migrate import migrate
+from healthcare.database.migrate import migrate
 
 PEER_ROLE = "benchmark_peer"
 PASSWORD = "seven green kettles"
@@ -118,7 +118,7 @@ def _fill(server: EmbeddedPostgres, peers: list[str]) -> dict[str, int]:
 
 @contextmanager
 def _secrets_manager(folder: Path) -> Iterator[str]:
-    command = [sys.executable, "-m", "local.secrets_manager", str(folder / "token-keys.json")]
+    command = [sys.executable, "-m", "local.aws.secrets_manager", str(folder / "token-keys.json")]
     with subprocess.Popen(
         command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:

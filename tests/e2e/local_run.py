@@ -15,7 +15,7 @@ from typing import Self
 import httpx
 import psutil
 
-from local.postgres import free_port
+from local.database.postgres import free_port
 from tests.e2e import leaks
 
 PROJECT = Path(__file__).parents[2]
@@ -76,7 +76,7 @@ class LocalRun:
         return status
 
     def clean(self) -> None:
-        process = self._popen("local.clean")
+        process = self._popen("tools.clean")
         output, _ = process.communicate(timeout=30)
         assert process.returncode == 0, output
 

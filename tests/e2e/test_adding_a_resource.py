@@ -49,7 +49,7 @@ def test_every_block_of_the_page_belongs_to_a_step() -> None:
 
 
 def test_a_resource_that_is_added_by_the_page_works(project: Path) -> None:
-    migrations = project / "layers/common/healthcare/migrations"
+    migrations = project / "layers/common/healthcare/database/migrations"
     number = max(int(path.name[:4]) for path in migrations.glob("*.sql")) + 1
     for kind, file, blocks in steps():
         path = project / file.replace("NNNN", f"{number:04}")

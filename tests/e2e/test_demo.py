@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
-from local.demo import DOCTORS, LOCAL_PASSWORD, PATIENTS_OF_A_USER
-from local.people import USERS
-from local.postgres import free_port
+from local.database.postgres import free_port
 from tests.e2e.local_run import PROJECT, LocalRun, running
+from tools.demo.__main__ import DOCTORS, LOCAL_PASSWORD, PATIENTS_OF_A_USER
+from tools.demo.people import USERS
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def own_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRun]:
 
 def demo(**environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "local.demo"],
+        [sys.executable, "-m", "tools.demo"],
         cwd=PROJECT,
         env=os.environ | environ,
         capture_output=True,
@@ -115,7 +115,7 @@ def test_it_shows_how_far_it_is_on_a_terminal_only(own_run: LocalRun, filled: st
     assert "\x1b" not in filled
     terminal, its_end = pty.openpty()
     environ = os.environ | {"PORT": str(own_run.port), "TERM": "xterm"}
-    with subprocess.Popen([sys.executable, "-m", "local.demo"], cwd=PROJECT, env=environ, stdout=its_end) as process:
+    with subprocess.Popen([sys.executable, "-m", "tools.demo"], cwd=PROJECT, env=environ, stdout=its_end) as process:
         os.close(its_end)
         shown = b""
         while chunk := _read(terminal):

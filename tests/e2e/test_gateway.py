@@ -137,7 +137,7 @@ def lambda_handler(event, context):
 @pytest.fixture(scope="module", params=["emulator", "process"])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRun]:
     project = tmp_path_factory.mktemp("project")
-    for name in ("layers", "local"):
+    for name in ("layers", "local", "tools"):
         shutil.copytree(PROJECT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
     (project / "template.yaml").write_text(TEMPLATE)
     for name, code in FUNCTIONS.items():

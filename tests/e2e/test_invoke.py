@@ -1,4 +1,4 @@
-"""`python -m local.invoke`: a function with an event, under a debugger if you like."""
+"""`python -m tools.invoke`: a function with an event, under a debugger if you like."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ from tests.e2e.local_run import PROJECT, LocalRun, inherited
 EVENTS = PROJECT / "events"
 
 
-def invoke(folder: Path, *arguments: str, python: tuple[str, ...] = ("-m", "local.invoke")) -> tuple[int, str, str]:
+def invoke(folder: Path, *arguments: str, python: tuple[str, ...] = ("-m", "tools.invoke")) -> tuple[int, str, str]:
     process = subprocess.run(
         [sys.executable, *python, *arguments],
         cwd=PROJECT,
@@ -59,14 +59,14 @@ def test_its_tokens_are_good_for_the_run(local_run: LocalRun, sign_up: Callable[
 def test_a_debugger_stops_in_the_handler(local_run: LocalRun) -> None:
     line = 1 + (PROJECT / "functions/health/app.py").read_text().splitlines().index("api = Api()")
     commands = ("-m", "pdb", "-c", f"break functions/health/app.py:{line}", "-c", "continue")
-    _, output, _ = invoke(local_run.folder, "events/health/read.json", python=(*commands, "-m", "local.invoke"))
+    _, output, _ = invoke(local_run.folder, "events/health/read.json", python=(*commands, "-m", "tools.invoke"))
     assert f"functions/health/app.py({line})<module>()" in output
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ((), "Name an event: `python -m local.invoke events/patients/list.json`."),
+        ((), "Name an event: `python -m tools.invoke events/patients/list.json`."),
         (
             ("events/none.json",),
             "events/none.json is no event: [Errno 2] No such file or directory: 'events/none.json'",

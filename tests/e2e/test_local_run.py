@@ -13,7 +13,7 @@ import psutil
 import psycopg
 import pytest
 
-from local.postgres import EmbeddedPostgres
+from local.database.postgres import EmbeddedPostgres
 from tests.e2e.local_run import PROJECT, LocalRun, still_running
 
 SOMEBODY = {"name": "Somebody", "email": "somebody@example.org", "password": "a long enough password"}
@@ -223,7 +223,7 @@ def test_the_runtime_can_be_plain_processes(run: LocalRun) -> None:
 
 def test_changed_code_is_served_without_a_restart(tmp_path: Path) -> None:
     project = tmp_path / "project"
-    for name in ("functions", "layers", "local"):
+    for name in ("functions", "layers", "local", "tools"):
         shutil.copytree(PROJECT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(PROJECT / "template.yaml", project)
     run = LocalRun(tmp_path / "state", project=project)

@@ -10,7 +10,7 @@ import httpx
 import psycopg
 import pytest
 
-from local.postgres import EmbeddedPostgres
+from local.database.postgres import EmbeddedPostgres
 from tests.e2e.local_run import PROJECT, running
 from tests.integration.test_move import HASH, PASSWORD, SCHEMA
 
@@ -33,7 +33,7 @@ def _add_user(source: str, email: str) -> None:
 def _move(source: str, folder: Path) -> str:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "DATABASE_"))}
     done = subprocess.run(
-        [sys.executable, "-m", "local.move"],
+        [sys.executable, "-m", "tools.move.move"],
         cwd=PROJECT,
         env=inherited | {"FROM": source, "LOCAL_DIR": str(folder)},
         capture_output=True,

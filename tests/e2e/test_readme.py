@@ -61,7 +61,7 @@ def test_every_route_has_a_place_in_the_readme() -> None:
 def test_every_setting_has_a_place_in_the_readme() -> None:
     from dataclasses import fields
 
-    from healthcare.settings import Settings
+    from healthcare.platform.settings import Settings
 
     table = README.partition("## Configuration")[2].partition("\n## ")[0]
     undocumented = [field.name.upper() for field in fields(Settings) if f"`{field.name.upper()}`" not in table]

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import psycopg
 
-from local.postgres import EmbeddedPostgres
+from local.database.postgres import EmbeddedPostgres
 from tests.e2e.conftest import Person
 from tests.e2e.local_run import PROJECT, LocalRun, inherited
 
 
 def shell(folder: Path, commands: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "local.shell"],
+        [sys.executable, "-m", "tools.shell"],
         cwd=PROJECT,
         env=inherited() | {"LOCAL_DIR": str(folder)} | environ,
         input=commands,

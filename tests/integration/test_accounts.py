@@ -90,7 +90,7 @@ def test_a_cheaper_hash_is_replaced_at_login(
 ) -> None:
     old = bcrypt.hashpw(b"correct horse", bcrypt.gensalt(4)).decode().replace("$2b$", prefix)
     _store_hash(database, old)
-    settings = anonymous.gateway.environments["auth"].modules["healthcare.settings"].settings
+    settings = anonymous.gateway.environments["auth"].modules["healthcare.platform.settings"].settings
     monkeypatch.setenv("BCRYPT_COST", "5")
     settings.cache_clear()
     login = {"email": ACCOUNT["email"], "password": "correct horse"}
@@ -277,7 +277,7 @@ def test_a_login_that_was_on_its_way_does_not_survive_a_new_password(
     ann: Client, anonymous: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The password changes while the login is comparing hashes."""
-    users = anonymous.gateway.environments["auth"].modules["healthcare.users"]
+    users = anonymous.gateway.environments["auth"].modules["healthcare.accounts.users"]
     compare = users._matches  # type: ignore[attr-defined]
 
     def slow(password: str, password_hash: str | None) -> bool:
@@ -314,7 +314,7 @@ def test_a_login_takes_the_same_time_for_an_unknown_address_as_for_a_wrong_passw
     anonymous: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The medians of many interleaved tries, at a cost where the hash is what takes the time; an older hash too."""
-    settings = anonymous.gateway.environments["auth"].modules["healthcare.settings"].settings
+    settings = anonymous.gateway.environments["auth"].modules["healthcare.platform.settings"].settings
     monkeypatch.setenv("BCRYPT_COST", "8")
     settings.cache_clear()
     emails = {"known": ACCOUNT["email"], "older": "older@example.org", "unknown": "nobody@example.org"}

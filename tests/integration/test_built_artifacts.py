@@ -15,8 +15,8 @@ import pytest
 from samcli.lib.package.utils import make_zip
 from samcli.yamlhelper import yaml_parse
 
-from local.build import ARM, build, python_of_lambda, size, wheels_for
 from tests.conftest import SECRET, Database
+from tools.build import ARM, build, python_of_lambda, size, wheels_for
 
 # What Lambda's Python has of its own.
 RUNTIME = ("boto3", "botocore", "dateutil", "jmespath", "s3transfer", "six", "urllib3")
@@ -88,7 +88,7 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     keys = tmp_path_factory.mktemp("secrets") / "keys.json"
-    command = [sys.executable, "-m", "local.secrets_manager", str(keys)]
+    command = [sys.executable, "-m", "local.aws.secrets_manager", str(keys)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout
         yield process.stdout.readline().strip()

@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from local.postgres import free_port
+from local.database.postgres import free_port
 from tests.conftest import Database
 from tests.gateway import Answer, Client, Environment, Gateway
 

@@ -179,4 +179,4 @@ print(sorted(added), file=sys.stderr)
     layer = {"PYTHONPATH": str(Path("layers/common").absolute())}
     command = [sys.executable, "-c", script, event]
     ran = subprocess.run(command, cwd=DOCS, env=layer, capture_output=True, text=True, check=True)
-    assert ran.stderr.strip() == "['healthcare', 'healthcare.logs']"
+    assert ran.stderr.strip() == "['healthcare', 'healthcare.platform', 'healthcare.platform.logs']"

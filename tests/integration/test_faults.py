@@ -136,7 +136,7 @@ def test_without_credentials_to_sign_in_with_the_database_is_unavailable(
     ann: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environment = ann.gateway.environments["patients"]
-    settings = environment.modules["healthcare.settings"].settings
+    settings = environment.modules["healthcare.platform.settings"].settings
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("DATABASE_AUTH", "iam")

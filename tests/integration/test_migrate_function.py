@@ -141,7 +141,7 @@ def test_the_owners_password_comes_from_the_secret_that_rds_keeps(
     secrets_manager: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    settings = environments["migrate"].modules["healthcare.settings"].settings
+    settings = environments["migrate"].modules["healthcare.platform.settings"].settings
     value = {"username": "healthcare_owner", "password": passwords["healthcare_owner"]}
     boto3.client("secretsmanager").create_secret(Name="owner", SecretString=json.dumps(value))
     monkeypatch.setenv("DATABASE_AUTH", "secret")

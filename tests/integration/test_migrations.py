@@ -6,8 +6,8 @@ from shutil import copytree
 import psycopg
 import pytest
 
-from healthcare import migrate as module
-from healthcare.migrate import DatabaseIsNewer, MigrationError, grant_admin, migrate
+from healthcare.database import migrate as module
+from healthcare.database.migrate import DatabaseIsNewer, MigrationError, grant_admin, migrate
 from tests.conftest import Database
 from tests.gateway import Client, Environment
 

@@ -12,10 +12,10 @@ import bcrypt
 import psycopg
 import pytest
 
-from healthcare.migrate import broken_audit_links
-from local.move import main
+from healthcare.database.migrate import broken_audit_links
 from tests.conftest import Database
 from tests.gateway import Client
+from tools.move.move import main
 
 SCHEMA = """
 CREATE TABLE users (

@@ -153,7 +153,7 @@ def test_every_answer_carries_the_common_headers(ann: Client, anonymous: Client)
 
 
 def test_the_allowed_origin_is_a_setting(anonymous: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = anonymous.gateway.environments["health"].modules["healthcare.settings"].settings
+    settings = anonymous.gateway.environments["health"].modules["healthcare.platform.settings"].settings
     monkeypatch.setenv("CORS_ALLOWED_ORIGIN", "https://app.example.org")
     settings.cache_clear()
     answer = anonymous.get("/health")

@@ -10,8 +10,8 @@ import boto3
 import jwt
 import pytest
 
-from healthcare import settings as our_settings
-from healthcare import tokens
+from healthcare.platform import settings as our_settings
+from healthcare.platform import tokens
 from tests.gateway import ARN, Environment
 
 STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
@@ -38,12 +38,15 @@ def authorizer(environments: dict[str, Environment], secret: str, monkeypatch: p
     monkeypatch.setenv("TOKEN_KEYS_SECRET_ID", secret)
 
     def forget() -> None:
-        for module, settings in ((own["healthcare.tokens"], own["healthcare.settings"]), (tokens, our_settings)):
+        for module, settings in (
+            (own["healthcare.platform.tokens"], own["healthcare.platform.settings"]),
+            (tokens, our_settings),
+        ):
             module._keys = None  # type: ignore[attr-defined]
             settings.settings.cache_clear()
 
     forget()
-    yield own["healthcare.tokens"]
+    yield own["healthcare.platform.tokens"]
     monkeypatch.undo()
     forget()
 

@@ -104,7 +104,7 @@ def test_a_walk_through_the_pages_of_a_search_meets_every_hit_once(full: Client)
 
 def table_scans(client: Client, folder: str, database: Database) -> object:
     """How often a table was read from end to end, by PostgreSQL's own count, which has what functions do as well."""
-    connection = client.gateway.environments[folder].modules["healthcare.db"].connect()
+    connection = client.gateway.environments[folder].modules["healthcare.database.connection"].connect()
     connection.execute("SELECT pg_stat_force_next_flush()")
     return database.value("SELECT sum(seq_scan) FROM pg_stat_user_tables WHERE relname ~ '^(patient|doctor)'")
 

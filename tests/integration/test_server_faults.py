@@ -16,8 +16,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from healthcare.migrate import migrate
-from local.postgres import EmbeddedPostgres, free_port
+from healthcare.database.migrate import migrate
+from local.database.postgres import EmbeddedPostgres, free_port
 from tests.conftest import Database
 from tests.gateway import ARN, Answer, Client, Environment, Gateway
 from tests.gateway import template as sam_template

@@ -12,7 +12,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from healthcare.aws import AwsError, database_token, secret
+from healthcare.platform.aws import AwsError, database_token, secret
 
 Received = list[tuple[str, dict[str, str], bytes]]
 

@@ -1,13 +1,13 @@
 import json
 from pathlib import Path
 
-from local.events import EVENTS, events, files
-from local.openapi import gateway_functions, load
+from tools.openapi.document import gateway_functions, load
+from tools.openapi.events import EVENTS, events, files
 
 
 def test_the_events_are_those_that_the_template_and_the_examples_make() -> None:
     checked_in = {path: path.read_text("utf-8") for path in EVENTS.rglob("*") if path.is_file()}
-    assert checked_in == files(), "events/ is stale: run `python -m local.events`"
+    assert checked_in == files(), "events/ is stale: run `python -m tools.openapi.events`"
 
 
 def test_every_route_of_the_template_has_one_event_and_every_event_a_route() -> None:

@@ -17,7 +17,7 @@ NEVER = {
     "boto3",
     "botocore.session",
     "email_validator",
-    "healthcare.migrate",
+    "healthcare.database.migrate",
     "httpx",
     "requests",
     "samcli",
@@ -25,11 +25,14 @@ NEVER = {
 }
 # The authorizer runs before every other function: it gets along without a database and without models.
 NEVER_FOR = {
-    "authorizer": {"psycopg", "pydantic", "bcrypt", "healthcare.db", "healthcare.http"},
-    "docs": {"psycopg", "pydantic", "bcrypt", "healthcare.settings", "jwt"},
-    **{name: {"bcrypt", "jwt", "healthcare.users"} for name in ("audit", "doctors", "health", "mappings", "patients")},
+    "authorizer": {"psycopg", "pydantic", "bcrypt", "healthcare.database.connection", "healthcare.web.api"},
+    "docs": {"psycopg", "pydantic", "bcrypt", "healthcare.platform.settings", "jwt"},
+    **{
+        name: {"bcrypt", "jwt", "healthcare.accounts.users"}
+        for name in ("audit", "doctors", "health", "mappings", "patients")
+    },
 }
-OPERATORS = {"migrate": {"healthcare.migrate"}, "rotate_keys": {"boto3", "botocore.session", "urllib3"}}
+OPERATORS = {"migrate": {"healthcare.database.migrate"}, "rotate_keys": {"boto3", "botocore.session", "urllib3"}}
 
 PROGRAM = """
 import json, sys

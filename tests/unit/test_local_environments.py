@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from local.environments import (
+from local.environments.pool import (
     LARGEST_EVENT,
     MOST_ENVIRONMENTS,
     EmulatedEnvironment,

@@ -11,7 +11,7 @@ import psutil
 import psycopg
 import pytest
 
-from local.postgres import EmbeddedPostgres
+from local.database.postgres import EmbeddedPostgres
 
 SETTINGS = {"fsync": "off"}
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from local.responses import GatewayResponses
+from local.gateway.responses import GatewayResponses
 
 CONTEXT = {"path": "/api/patients", "requestId": "an-id"}
 

@@ -11,8 +11,8 @@ from openapi_spec_validator import validate
 
 from healthcare.errors import Refusal
 from healthcare.fields import CURSOR
-from local.events import events
-from local.openapi import Json, document, files, gateway_functions, load, problems, routes, template
+from tools.openapi.document import Json, document, files, gateway_functions, load, problems, routes, template
+from tools.openapi.events import events
 
 OF_EVERY_ROUTE = {"400", "403", "429", "500", "503", "504"}
 OF_A_BODY = {"400", "413", "415", "422"}
@@ -66,7 +66,7 @@ def examples(medium: Json) -> list[Any]:
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: path.name)
 def test_what_is_checked_in_is_what_the_functions_declare(path: Path) -> None:
-    assert path.read_text("utf-8") == files()[path], f"{path.name} is stale: run `python -m local.openapi`"
+    assert path.read_text("utf-8") == files()[path], f"{path.name} is stale: run `python -m tools.openapi.document`"
 
 
 def test_the_document_is_valid_openapi() -> None:

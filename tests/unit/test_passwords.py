@@ -1,4 +1,4 @@
-from local import passwords
+from tools import passwords
 
 
 def test_the_list_of_common_passwords_is_what_its_source_gives() -> None:

@@ -16,9 +16,9 @@ from samcli.yamlhelper import yaml_parse
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 
-from local.containers import HOST, connect, variables_of
-from local.gateway import Template
-from local.openapi import load, routes
+from local.gateway.api_gateway import Template
+from tools.containers import HOST, connect, variables_of
+from tools.openapi.document import load, routes
 
 Json = dict[str, Any]
 

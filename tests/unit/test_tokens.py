@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from healthcare import aws, tokens
+from healthcare.platform import aws, tokens
 from tests.conftest import SECRET
 from tests.gateway import ARN, Environment
 
@@ -24,7 +24,7 @@ Authorize = Callable[[str], dict[str, Any]]
 @pytest.fixture
 def authorize(environments: dict[str, Environment], secrets_manager: None) -> Iterator[Authorize]:
     """What the authorizer says of an Authorization header; its keys and ours are fetched anew."""
-    module = environments["authorizer"].modules["healthcare.tokens"]
+    module = environments["authorizer"].modules["healthcare.platform.tokens"]
     module._keys = tokens._keys = None  # type: ignore[attr-defined]
 
     def authorize(authorization: str) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def test_a_rotation_of_keys_logs_nobody_out_and_needs_no_restart(
         new_token = tokens.keys().issue(42, "user")
         assert jwt.get_unverified_header(new_token)["kid"] == "second"
         assert _effect(authorize(f"Bearer {new_token}")) == "Deny", "it has looked for keys a moment ago"
-        module = environments["authorizer"].modules["healthcare.tokens"]
+        module = environments["authorizer"].modules["healthcare.platform.tokens"]
         monkeypatch.setattr(module, "_REFETCH_AFTER", -1)
         assert _effect(authorize(f"Bearer {new_token}")) == "Allow"
         assert _effect(authorize(f"Bearer {old_token}")) == "Allow"

@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from .db import Session
-from .fields import IdText, Page, PageQuery, Row, page
+from healthcare.database.connection import Session
+from healthcare.fields import IdText, Page, PageQuery, Row, page
 
 
 class AuditEvent(Row):

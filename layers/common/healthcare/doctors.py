@@ -4,10 +4,10 @@ from datetime import datetime
 
 from pydantic import Field
 
-from . import db
-from .db import Session
-from .errors import AccountGone, Conflict, Forbidden, NotFound, Refusal, Stale
-from .fields import (
+from healthcare.database import connection as db
+from healthcare.database.connection import Session
+from healthcare.errors import AccountGone, Conflict, Forbidden, NotFound, Refusal, Stale
+from healthcare.fields import (
     Email,
     FilterText,
     Input,

@@ -4,10 +4,10 @@ from datetime import datetime
 
 from pydantic import Field
 
-from . import db
-from .db import Session
-from .errors import Conflict, NotFound, Stale
-from .fields import Id, Input, Page, PageQuery, Row, page
+from healthcare.database import connection as db
+from healthcare.database.connection import Session
+from healthcare.errors import Conflict, NotFound, Stale
+from healthcare.fields import Id, Input, Page, PageQuery, Row, page
 
 
 class NewMapping(Input):

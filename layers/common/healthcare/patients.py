@@ -4,9 +4,9 @@ from datetime import date, datetime
 
 from pydantic import Field
 
-from .db import Session
-from .errors import AccountGone, NotFound, Stale
-from .fields import (
+from healthcare.database.connection import Session
+from healthcare.errors import AccountGone, NotFound, Stale
+from healthcare.fields import (
     Address,
     DateOfBirth,
     Email,

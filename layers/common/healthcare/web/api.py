@@ -26,11 +26,12 @@ from urllib.parse import quote, urlencode
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from . import errors, idempotency
-from .db import ConnectionLost, Session
-from .fields import PATTERN_IN_WORDS, Input, Page
-from .logs import log
-from .settings import settings
+from healthcare import errors
+from healthcare.database.connection import ConnectionLost, Session
+from healthcare.fields import PATTERN_IN_WORDS, Input, Page
+from healthcare.platform.logs import log
+from healthcare.platform.settings import settings
+from healthcare.web import idempotency
 
 BODY_LIMIT = 100 * 1024
 PROBLEMS_SHOWN = 100

@@ -8,8 +8,8 @@ from pathlib import Path
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from local.database import DATABASE, OWNER, is_given, port_of
-from local.postgres import installation
+from local.database.database import DATABASE, OWNER, is_given, port_of
+from local.database.postgres import installation
 from local.settings import CannotStart, read
 
 HELP = r"""psql at {place}, as {user}, who sees the rows of all users.

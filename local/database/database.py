@@ -11,12 +11,12 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from local.postgres import EmbeddedPostgres, kept
+from local.database.postgres import EmbeddedPostgres, kept
 from local.settings import PROJECT, CannotStart
 
 sys.path.append(str(PROJECT / "layers" / "common"))
 
-from healthcare.migrate import MigrationError, migrate
+from healthcare.database.migrate import MigrationError, migrate
 
 OWNER = "healthcare_owner"
 APPLICATION_ROLES = ("healthcare_api", "healthcare_auth")

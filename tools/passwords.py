@@ -1,4 +1,4 @@
-"""Writes the list of passwords that are refused for being common: `python -m local.passwords`.
+"""Writes the list of passwords that are refused for being common: `python -m tools.passwords`.
 
 From zxcvbn's list of 30,000, in the order of how often they were found; without those that are too short anyway.
 """
@@ -7,7 +7,7 @@ from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
 from local.settings import PROJECT
 
-FILE = PROJECT / "layers/common/healthcare/common_passwords.txt"
+FILE = PROJECT / "layers/common/healthcare/accounts/common_passwords.txt"
 SHORTEST = 8
 
 

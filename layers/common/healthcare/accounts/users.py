@@ -14,11 +14,12 @@ import bcrypt
 from pydantic import AfterValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
-from . import db, tokens
-from .db import Session
-from .errors import AccountGone, Conflict, Forbidden, Invalid, Stale, TooManyAttempts, Unauthenticated
-from .fields import BCRYPT, NO_NUL, Email, Input, Name, Output, unchanged
-from .settings import settings
+from healthcare.database import connection as db
+from healthcare.database.connection import Session
+from healthcare.errors import AccountGone, Conflict, Forbidden, Invalid, Stale, TooManyAttempts, Unauthenticated
+from healthcare.fields import BCRYPT, NO_NUL, Email, Input, Name, Output, unchanged
+from healthcare.platform import tokens
+from healthcare.platform.settings import settings
 
 BCRYPT_LIMIT = 72  # bytes; bcrypt looks at no more
 

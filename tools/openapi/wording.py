@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from healthcare.http import BODY_LIMIT
+from healthcare.web.api import BODY_LIMIT
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Makes what `sam deploy` uploads, for Lambda's own processor and Python: `python -m local.build`, in .aws-sam/build.
+"""Makes what `sam deploy` uploads, for Lambda's own processor and Python: `python -m tools.build`, in .aws-sam/build.
 
 `sam build` makes the same but for three things. This needs neither a Python of Lambda's version nor Docker; it leaves
 out what no function imports; and it ships byte code. Without that, a cold start compiles every module anew, which takes

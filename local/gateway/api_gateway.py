@@ -30,8 +30,8 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 
 from local.console import Console
-from local.environments import EventTooLarge, Function, InvocationFailed, Pool, TimedOut
-from local.responses import Answer, GatewayResponses
+from local.environments.pool import EventTooLarge, Function, InvocationFailed, Pool, TimedOut
+from local.gateway.responses import Answer, GatewayResponses
 
 API = "Api"
 

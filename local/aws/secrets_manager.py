@@ -1,4 +1,4 @@
-"""Moto's Secrets Manager with the signing keys in it, as a process: `python -m local.secrets_manager KEYS_FILE`.
+"""Moto's Secrets Manager with the signing keys in it, as a process: `python -m local.aws.secrets_manager KEYS_FILE`.
 
 The first line on standard output is its address. The keys are made at the first start and kept in KEYS_FILE.
 """

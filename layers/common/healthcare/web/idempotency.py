@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from .db import Session
-from .errors import AccountGone, IdempotencyKeyReused, Unavailable
+from healthcare.database.connection import Session
+from healthcare.errors import AccountGone, IdempotencyKeyReused, Unavailable
 
 
 class _Stored(BaseModel):

@@ -18,7 +18,7 @@ from typing import IO, ClassVar, Protocol
 
 import psutil
 
-from local.postgres import free_port
+from local.database.postgres import free_port
 from local.settings import emulator
 
 MOST_ENVIRONMENTS = 10

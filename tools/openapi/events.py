@@ -1,4 +1,4 @@
-"""Writes a sample event for each route into events/, as API Gateway would send it: `python -m local.events`.
+"""Writes a sample event for each route into events/, as API Gateway would send it: `python -m tools.openapi.events`.
 
 `sam local invoke PatientsFunction -e events/patients/create.json` calls a function with one.
 """
@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from local.openapi import Json, document, gateway_functions
 from local.settings import PROJECT
+from tools.openapi.document import Json, document, gateway_functions
 
 EVENTS = PROJECT / "events"
 HOST = "api.example.com"

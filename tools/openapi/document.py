@@ -1,4 +1,4 @@
-"""Writes functions/docs/openapi.json and problems.json from what the functions declare: `python -m local.openapi`.
+"""Writes functions/docs/openapi.json and problems.json from what the functions declare: `make openapi`.
 
 A new route, model or kind of problem appears by itself; what is written here for single ones only says it better.
 """
@@ -24,7 +24,7 @@ from local.settings import PROJECT
 
 sys.path.append(str(PROJECT / "layers" / "common"))
 
-from healthcare.db import Session
+from healthcare.database.connection import Session
 from healthcare.errors import (
     BodyTooLarge,
     IdempotencyKeyReused,
@@ -38,8 +38,8 @@ from healthcare.errors import (
     UnsupportedMediaType,
 )
 from healthcare.fields import Page, PageQuery, encode_cursor
-from healthcare.http import STATUS, Api, Request, Route
-from local.wording import (
+from healthcare.web.api import STATUS, Api, Request, Route
+from tools.openapi.wording import (
     AUTHENTICATION,
     DETAILS,
     DETAILS_OF_OPERATION,

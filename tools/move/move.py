@@ -27,17 +27,17 @@ from pydantic import BeforeValidator, ValidationError
 
 from local.__main__ import take_lock
 from local.console import Console
-from local.database import DATABASE, OWNER, is_given, ready_database
+from local.database.database import DATABASE, OWNER, is_given, ready_database
 from local.settings import PROJECT, CannotStart, read
 
 sys.path.append(str(PROJECT / "layers" / "common"))
 
+from healthcare.accounts.users import PasswordHash, decoy
 from healthcare.doctors import NewDoctor
 from healthcare.fields import Email, Gender, Id, Input, Name, Specialty
-from healthcare.http import in_words
 from healthcare.mappings import NewMapping
 from healthcare.patients import NewPatient
-from healthcare.users import PasswordHash, decoy
+from healthcare.web.api import in_words
 
 MOVE = "move"
 BATCH = 500
@@ -581,7 +581,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 def _options(arguments: Sequence[str], environ: Mapping[str, str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        "python -m local.move", description="Takes the database of the original API into this one; docs/moving.md."
+        "python -m tools.move.move", description="Takes the database of the original API into this one; docs/moving.md."
     )
     parser.add_argument("--from", dest="source", default=environ.get("FROM"), help="the original's database (FROM)")
     parser.add_argument("--to", default=environ.get("TO"), help="this API's, as its owner (TO; the local run's)")

@@ -1,4 +1,4 @@
-"""Calls one function with one event in this process, where a debugger can stop: `python -m local.invoke EVENT`.
+"""Calls one function with one event in this process, where a debugger can stop: `python -m tools.invoke EVENT`.
 
 Beside `make run`, whose database it uses. The folder of the event names the function, as in events/.
 """
@@ -14,17 +14,17 @@ from importlib import import_module
 from pathlib import Path
 
 from local.console import Console
-from local.database import forget_given, running_database
-from local.environments import Function, Pool, ProcessEnvironment
+from local.database.database import forget_given, running_database
+from local.environments.pool import Function, Pool, ProcessEnvironment
+from local.environments.worker import LambdaContext
 from local.run import TEMPLATE, first_line, secrets_manager_of, variables_of
 from local.settings import DUMMY_ACCOUNT, CannotStart, Settings, read
-from local.worker import LambdaContext
 
 
 def main() -> int:
     try:
         if len(sys.argv) != 2:
-            raise CannotStart("Name an event: `python -m local.invoke events/patients/list.json`.")
+            raise CannotStart("Name an event: `python -m tools.invoke events/patients/list.json`.")
         settings = read({**os.environ, "PORT": "1"})
         with ExitStack() as stack:
             answer = _answer(settings, Path(sys.argv[1]), stack)
@@ -56,7 +56,7 @@ def _answer(settings: Settings, file: Path, stack: ExitStack) -> object:
 def _function(folder: str, port: int) -> Function:
     os.environ.pop("AWS_PROFILE", None)
     os.environ.update(DUMMY_ACCOUNT, SAM_CLI_TELEMETRY="0")
-    from local.gateway import serve_template
+    from local.gateway.api_gateway import serve_template
 
     make_pool = partial(Pool, start=lambda function: ProcessEnvironment(function, lambda *_: None))
     _, pools = serve_template(TEMPLATE, make_pool, Console(), port)

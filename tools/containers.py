@@ -1,4 +1,4 @@
-"""For `sam local start-api`, which runs functions in containers: `python -m local.containers`, beside `make run`.
+"""For `sam local start-api`, which runs functions in containers: `python -m tools.containers`, beside `make run`.
 
 Writes a template in which functions find the database of the local run. An environment file for SAM CLI could not do
 that: it takes only variables that the template has, which are not all that PostgreSQL's client needs here.
@@ -15,9 +15,9 @@ from typing import Any
 
 from samcli.yamlhelper import yaml_dump, yaml_parse
 
-from local.build import build, python_of_lambda, wheels_for
-from local.database import DATABASE
+from local.database.database import DATABASE
 from local.settings import DUMMY_ACCOUNT, TOKEN_KEYS_SECRET, CannotStart, read
+from tools.build import build, python_of_lambda, wheels_for
 
 # Containers share the network of a Linux machine; Docker elsewhere has a name for the machine that it runs on.
 SHARES_NETWORK = sys.platform == "linux"
@@ -35,7 +35,7 @@ def main() -> int:
     machine = "aarch64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
     target = folder / "containers"
     build(target, wheels_for(machine), python_of_lambda())
-    command = [sys.executable, "-m", "local.secrets_manager", str(folder / "token-keys.json")]
+    command = [sys.executable, "-m", "local.aws.secrets_manager", str(folder / "token-keys.json")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as secrets_manager:
         assert secrets_manager.stdout
         port = int(secrets_manager.stdout.readline().rpartition(":")[2])

@@ -15,8 +15,8 @@ from uuid import uuid4
 
 import httpx
 
-from local.people import USERS, Person, assigned, doctors, patients
 from local.settings import CannotStart, read
+from tools.demo.people import USERS, Person, assigned, doctors, patients
 
 DOCTORS = 60
 PATIENTS_OF_A_USER = 80

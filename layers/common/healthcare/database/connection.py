@@ -18,8 +18,8 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 from pydantic import BaseModel
 
-from .errors import Refusal, Unavailable
-from .settings import settings
+from healthcare.errors import Refusal, Unavailable
+from healthcare.platform.settings import settings
 
 _BEGIN: LiteralString = "BEGIN;\n"
 _ACT_AS: LiteralString = "SELECT act_as(%(_user_id)s, %(_role)s, %(_request_id)s);\n"
@@ -70,7 +70,7 @@ def password() -> str | None:
     """A fresh one, where libpq does not find it by itself."""
     if settings().database_auth != "iam":
         return None
-    from .aws import AwsError, database_token  # only a deployment needs it
+    from healthcare.platform.aws import AwsError, database_token  # only a deployment needs it
 
     try:
         return database_token()

@@ -7,10 +7,10 @@ from os import urandom
 
 import jwt
 
-from . import aws
-from .errors import Unavailable
-from .logs import log
-from .settings import settings
+from healthcare.errors import Unavailable
+from healthcare.platform import aws
+from healthcare.platform.logs import log
+from healthcare.platform.settings import settings
 
 _ALGORITHM = "HS256"
 _TYPE = "at+jwt"
