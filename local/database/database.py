@@ -16,10 +16,9 @@ from local.settings import PROJECT, CannotStart
 
 sys.path.append(str(PROJECT / "layers" / "common"))
 
-from healthcare.database.migrate import MigrationError, migrate
+from healthcare.database.migrate import ROLES, MigrationError, migrate
 
 OWNER = "healthcare_owner"
-APPLICATION_ROLES = ("healthcare_api", "healthcare_auth")
 DATABASE = "healthcare"
 
 
@@ -68,7 +67,7 @@ def is_given(environ: Mapping[str, str]) -> bool:
 
 
 def _embedded(folder: Path, server: EmbeddedPostgres) -> Database:
-    passwords = _passwords(folder, (OWNER, *APPLICATION_ROLES))
+    passwords = _passwords(folder, (OWNER, *ROLES))
     with psycopg.connect(server.conninfo(), autocommit=True) as connection:
         if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [OWNER]).fetchone():
             connection.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEROLE").format(sql.Identifier(OWNER)))
@@ -98,7 +97,7 @@ def _password_file(folder: Path) -> dict[str, str]:
 
 def _given(folder: Path, conninfo: str, pooler: str) -> Database:
     """`pooler`, `host:port`, takes the functions to the same database; migrations go there directly."""
-    passwords = _passwords(folder, APPLICATION_ROLES)
+    passwords = _passwords(folder, ROLES)
     try:
         with psycopg.connect(conninfo, connect_timeout=5) as connection:
             info = connection.info
@@ -129,7 +128,7 @@ def _migrated(
     note: str | None,
 ) -> Database:
     try:
-        applied = migrate(conninfo, passwords={role: passwords[role] for role in APPLICATION_ROLES})
+        applied = migrate(conninfo, passwords={role: passwords[role] for role in ROLES})
     except (MigrationError, psycopg.Error) as error:
         raise CannotStart(f"The migrations could not be applied: {str(error).strip().splitlines()[0]}") from error
     password_file = folder / "pgpass"

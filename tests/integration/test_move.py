@@ -12,7 +12,7 @@ import bcrypt
 import psycopg
 import pytest
 
-from healthcare.database.migrate import broken_audit_links
+from healthcare.database.operations import broken_audit_links
 from tests.conftest import Database
 from tests.gateway import Client
 from tools.move.move import main

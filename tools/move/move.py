@@ -32,7 +32,7 @@ from local.settings import PROJECT, CannotStart, read
 
 sys.path.append(str(PROJECT / "layers" / "common"))
 
-from healthcare.accounts.users import PasswordHash, decoy
+from healthcare.accounts.passwords import PasswordHash, decoy
 from healthcare.doctors import NewDoctor
 from healthcare.fields import Email, Gender, Id, Input, Name, Specialty
 from healthcare.mappings import NewMapping

@@ -149,6 +149,16 @@ class TooManyAttempts(Refusal):
         self.retry_after = retry_after
 
 
+class InternalError(Refusal):
+    """Something went wrong on our side, and the request could not be carried out.
+
+    Try again later. If it stays, tell whoever runs the API the `request_id`.
+    """
+
+    slug, title = "internal-error", "Internal error"
+    detail = "Something went wrong on our side."
+
+
 class Unavailable(Refusal):
     """The API or its database cannot answer at the moment, for instance because it is being restarted.
 

@@ -57,15 +57,6 @@ class Output(BaseModel):
         return []
 
 
-class OfPatient(Output):
-    """What belongs to one patient."""
-
-    patient_id: int
-
-    def patients(self) -> list[int]:
-        return [self.patient_id]
-
-
 def normalised(value: object) -> object:
     """NFC, before lengths are looked at: it may lengthen a text."""
     return normalize("NFC", value) if isinstance(value, str) and not value.isascii() else value
@@ -156,6 +147,15 @@ class Row(Output):
     """An item of lists, which are in the order of ids."""
 
     id: int
+
+
+class OfPatient(Row):
+    """What belongs to one patient."""
+
+    patient_id: int
+
+    def patients(self) -> list[int]:
+        return [self.patient_id]
 
 
 Item = TypeVar("Item", bound=Row)

@@ -96,14 +96,7 @@ def log_in(db: Database, credentials: Credentials, source_ip: str) -> Tokens:
     session_id, secret = uuid4(), token_bytes(32)
     opened = db.execute(
         """
-        UPDATE attempts
-           SET failures = 0, blocked_until = now(), succeeded = true
-         WHERE subject = %(account)s;
-        UPDATE attempts
-           SET failures = failures - 1, blocked_until = now()
-         WHERE subject = %(address)s;
-        DELETE FROM attempts
-         WHERE updated_at < now() - interval '30 days';
+        SELECT login_succeeded(%(account)s, %(address)s);
         DELETE FROM sessions
          WHERE user_id = %(user_id)s AND expires_at < now();
         UPDATE users

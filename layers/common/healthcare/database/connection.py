@@ -38,6 +38,8 @@ Row = TypeVar("Row", bound=BaseModel)
 Constraints = Mapping[str, Callable[[], Refusal]]
 """What to raise when PostgreSQL refuses a statement by the constraint of that name."""
 
+NO_CONSTRAINTS: Constraints = MappingProxyType({})
+
 _connection: Connection[Any] | None = None
 
 
@@ -97,7 +99,7 @@ def _is_usable(connection: Connection[Any]) -> bool:
 
 
 @contextmanager
-def translated_errors(constraints: Constraints = MappingProxyType({})) -> Iterator[None]:
+def translated_errors(constraints: Constraints = NO_CONSTRAINTS) -> Iterator[None]:
     """Turns what psycopg raises into refusals."""
     try:
         yield
@@ -125,7 +127,12 @@ class Database:
         self._in_transaction: Connection[Any] | None = None
 
     def rows(
-        self, model: type[Row], query: LiteralString, *, constraints: Constraints = MappingProxyType({}), **values: object
+        self,
+        model: type[Row],
+        query: LiteralString,
+        *,
+        constraints: Constraints = NO_CONSTRAINTS,
+        **values: object,
     ) -> list[Row]:
         """The rows of the last statement of `query`, each as a `model`."""
         with translated_errors(constraints):
@@ -133,14 +140,17 @@ class Database:
             return [model.model_validate(row) for row in cursor.fetchall()]
 
     def row(
-        self, model: type[Row], query: LiteralString, *, constraints: Constraints = MappingProxyType({}), **values: object
+        self,
+        model: type[Row],
+        query: LiteralString,
+        *,
+        constraints: Constraints = NO_CONSTRAINTS,
+        **values: object,
     ) -> Row | None:
         """The first row of the last statement of `query`, or None when there is none."""
         return next(iter(self.rows(model, query, constraints=constraints, **values)), None)
 
-    def execute(
-        self, query: LiteralString, *, constraints: Constraints = MappingProxyType({}), **values: object
-    ) -> int:
+    def execute(self, query: LiteralString, *, constraints: Constraints = NO_CONSTRAINTS, **values: object) -> int:
         """How many rows the last statement of `query` returned or touched."""
         with translated_errors(constraints):
             return self._execute(query, values).rowcount
@@ -185,6 +195,6 @@ class Transaction:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    def finish(self, query: LiteralString, **values: object) -> None:
+    def finish(self, query: LiteralString, **values: Any) -> None:
         """Runs the last statement and commits, in one message."""
         self._db.execute(query + ";\nCOMMIT", **values)

@@ -4,6 +4,7 @@ from os import environ
 from typing import Literal
 
 from aws_lambda_powertools import single_metric
+from aws_lambda_powertools.metrics import MetricUnit
 
 Metric = Literal["Logins", "FailedLogins", "Refusals", "ServerErrors", "UnavailableKeys", "MigrationFailures"]
 
@@ -12,5 +13,7 @@ def count(metric: Metric) -> None:
     """One more, with the function's service as dimension."""
     namespace = environ.get("POWERTOOLS_METRICS_NAMESPACE", "Healthcare")
     service = environ.get("POWERTOOLS_SERVICE_NAME", "unknown")
-    with single_metric(metric, unit="Count", value=1, namespace=namespace, default_dimensions={"service": service}):
+    with single_metric(
+        metric, unit=MetricUnit.Count, value=1, namespace=namespace, default_dimensions={"service": service}
+    ):
         pass

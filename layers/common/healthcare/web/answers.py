@@ -1,15 +1,15 @@
 """What a client gets: the status, the headers and the body of an answer."""
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from healthcare import errors
 from healthcare.errors import Refusal
 from healthcare.fields import Output, Page
 from healthcare.web.headers import common_headers
+from healthcare.web.problems import problem
 from healthcare.web.request import Request
 
 # The one table from error to status. A subclass has its parent's.
@@ -25,6 +25,7 @@ STATUS: Mapping[type[Refusal], int] = {
     errors.Invalid: 422,
     errors.IdempotencyKeyReused: 422,
     errors.TooManyAttempts: 429,
+    errors.InternalError: 500,
     errors.Unavailable: 503,
 }
 
@@ -64,7 +65,7 @@ class JsonAnswers:
         return {"statusCode": status, "headers": headers, "body": self.body(answer), "patients": answer.patients()}
 
     def refusal(self, refusal: Refusal, request: Request) -> Response:
-        more: dict[str, Any] = {}
+        more: dict[str, object] = {}
         headers: dict[str, str] = {}
         if isinstance(refusal, errors.Invalid):
             more["errors"] = [{"pointer": pointer, "detail": detail} for pointer, detail in refusal.problems]
@@ -72,32 +73,11 @@ class JsonAnswers:
             headers["Retry-After"] = str(refusal.retry_after)
         if isinstance(refusal, errors.Unauthenticated):
             headers["WWW-Authenticate"] = "Bearer"
-        return self._problem(request, status_of(type(refusal)), refusal.slug, refusal.title, refusal.detail, more, headers)
-
-    def internal_error(self, request: Request) -> Response:
-        return self._problem(request, 500, "internal-error", "Internal error", "Something went wrong on our side.", {}, {})
-
-    def _problem(
-        self,
-        request: Request,
-        status: int,
-        slug: str,
-        title: str,
-        detail: str,
-        more: Mapping[str, Any],
-        headers: Mapping[str, str],
-    ) -> Response:
-        problem = {
-            "type": f"/problems/{slug}",
-            "title": title,
-            "status": status,
-            "detail": detail,
-            "instance": as_reference(request.stage() + request.path),
-            "request_id": request.id,
-            **more,
-        }
-        headers = {**headers, "Content-Type": self.problem_media_type, **common_headers(request.id)}
-        return {"statusCode": status, "headers": headers, "body": self.problem_body(problem)}
+        status = status_of(type(refusal))
+        path = request.stage() + request.path
+        body = problem(refusal.slug, refusal.title, status, refusal.detail, path, request.id, **more)
+        headers |= {"Content-Type": self.problem_media_type, **common_headers(request.id)}
+        return {"statusCode": status, "headers": headers, "body": self.problem_body(body)}
 
 
 def finish(response: Response, request: Request) -> Response:
@@ -107,8 +87,3 @@ def finish(response: Response, request: Request) -> Response:
         response |= {"statusCode": 304, "body": ""}
     response["headers"] |= common_headers(request.id)
     return response
-
-
-def as_reference(path: str) -> str:
-    """As RFC 9457 wants `instance`, whether or not the path came with its characters escaped."""
-    return quote(re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", path), safe="/%", errors="replace")

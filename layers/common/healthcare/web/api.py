@@ -22,7 +22,7 @@ from typing import Any, get_type_hints
 from pydantic import BaseModel, TypeAdapter
 
 from healthcare.database.connection import ConnectionLost, Database
-from healthcare.errors import NotFound, Refusal, Unavailable
+from healthcare.errors import InternalError, NotFound, Refusal, Unavailable
 from healthcare.fields import Input, Output
 from healthcare.platform.logs import logger
 from healthcare.platform.metrics import count
@@ -110,7 +110,7 @@ class Api:
             response = self.answers.refusal(refusal, request)
         except Exception:
             logger.exception("unexpected error", request_id=request.id)
-            response = self.answers.internal_error(request)
+            response = self.answers.refusal(InternalError(), request)
         status = response["statusCode"]
         if status >= 400:
             count("ServerErrors" if status >= 500 else "Refusals")

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from healthcare.database.connection import Database
-from healthcare.errors import AccountGone, IdempotencyKeyReused, Unavailable
+from healthcare.errors import AccountGone, IdempotencyKeyReused
 
 
 class _Stored(BaseModel):
@@ -27,7 +27,9 @@ def once(db: Database, key: str, fingerprint: bytes, answer: Callable[[], dict[s
             SELECT forget_idempotency_keys();
             INSERT INTO idempotency_keys (user_id, key, fingerprint)
             VALUES (%(user_id)s, %(key)s, %(fingerprint)s)
-            ON CONFLICT DO NOTHING
+            ON CONFLICT (user_id, key) DO UPDATE
+               SET fingerprint = excluded.fingerprint, response = NULL, created_at = now()
+             WHERE idempotency_keys.created_at < now() - interval '24 hours'
             """,
             user_id=db.user_id,
             key=key,
@@ -57,8 +59,7 @@ def once(db: Database, key: str, fingerprint: bytes, answer: Callable[[], dict[s
             user_id=db.user_id,
             key=key,
         )
-    if stored is None:  # it ran out between the two statements
-        raise Unavailable
+    assert stored
     if stored.fingerprint != fingerprint:
         raise IdempotencyKeyReused
     replay: dict[str, Any] = json.loads(stored.response)

@@ -168,7 +168,7 @@ def _body_problems(error: ValidationError, content: bytes) -> Problems:
 
 
 def _unreadable_values(content: bytes) -> Problems:
-    """Values that are well-formed JSON and still cannot be read: half a surrogate pair, a number of thousands of digits.
+    """Values that are JSON and still cannot be read: half a surrogate pair, a number of thousands of digits.
 
     Raises MalformedBody when there is none: then the body is no JSON.
     """
