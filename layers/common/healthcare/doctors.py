@@ -66,8 +66,8 @@ class NotYourDoctor(Forbidden):
 class DoctorInUse(Conflict):
     """Patients of other users are assigned to this doctor, so it cannot be deleted.
 
-    Leave it in the directory, correct it with `PATCH`, or ask an admin. With more than 1,000 patients, ask whoever runs the
-    API.
+    Leave it in the directory, correct it with `PATCH`, or ask an admin; with more than 1,000 patients, ask
+    whoever runs the API.
     """
 
     slug, title = "doctor-in-use", "The doctor is assigned to patients"
