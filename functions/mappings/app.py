@@ -23,7 +23,7 @@ def list_mappings(db: Database, query: PageQuery) -> Page[MappingDetails]:
     return mappings.search(db, query)
 
 
-@api.route("GET", "/api/mappings/{id}")
+@api.route("GET", "/api/mappings/{id}", refusals=[PatientNotFound])
 def list_doctors_of_mapped_patient(db: Database, id: IdText, query: PageQuery) -> Page[Doctor]:
     """List the doctors of a patient
 

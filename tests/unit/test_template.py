@@ -18,7 +18,7 @@ from samtranslator.translator.translator import Translator
 
 from local.gateway.api_gateway import Template
 from tools.containers import HOST, connect, variables_of
-from tools.openapi.document import load, routes
+from tools.openapi.declared import load, routes
 
 Json = dict[str, Any]
 

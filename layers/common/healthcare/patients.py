@@ -35,7 +35,7 @@ class NewPatient(Input):
     address: Address | None = Field(None, examples=["12 Harbour Street, Lisbon"])
 
 
-class PatientChange(NewPatient):
+class PatientChange(NewPatient, json_schema_extra={"examples": [{"phone": "+351 21 555 0199", "email": None}]}):
     name: Name = unchanged()
 
 

@@ -20,7 +20,7 @@ class NewUser(Input):
     password: NewPassword
 
 
-class UserChange(Input):
+class UserChange(Input, json_schema_extra={"examples": [{"name": "Ada Brown-Lee"}]}):
     name: Name = unchanged()
 
 
