@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
-from unittest.mock import ANY
 
 import pytest
 
@@ -152,17 +151,10 @@ def test_only_the_files_of_the_page_are_served(reader: Client, file: str) -> Non
 
 def test_each_request_is_logged(reader: Client, log_lines: LogLines) -> None:
     answer = reader.get("/problems/unknown")
-    assert log_lines() == [
-        {
-            "level": "INFO",
-            "location": ANY,
-            "message": "GET /problems/{slug}",
-            "service": "tests",
-            "status": 404,
-            "timestamp": ANY,
-            "request_id": answer.headers["X-Request-Id"],
-        }
-    ]
+    (line,) = log_lines()
+    assert line["message"] == "GET /problems/{slug}"
+    assert (line["service"], line["status"]) == ("tests", 404)
+    assert line["request_id"] == answer.headers["X-Request-Id"]
 
 
 def test_neither_models_nor_the_database_are_imported() -> None:
