@@ -103,7 +103,7 @@ class EmbeddedPostgres:
                 continue
         self._process = None
         if self.elsewhere and self._is_for_one_use:
-            shutil.rmtree(self.elsewhere)
+            shutil.rmtree(self.elsewhere, ignore_errors=True)
 
     @property
     def _is_for_one_use(self) -> bool:

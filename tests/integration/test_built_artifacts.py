@@ -15,6 +15,7 @@ import pytest
 from samcli.lib.package.utils import make_zip
 from samcli.yamlhelper import yaml_parse
 
+from local.aws.moto import Moto
 from tests.conftest import SECRET, Database
 from tools.build import ARM, build, python_of_lambda, size, wheels_for
 
@@ -89,12 +90,8 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    keys = tmp_path_factory.mktemp("secrets") / "keys.json"
-    command = [sys.executable, "-m", "local.aws.secrets_manager", str(keys)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        assert process.stdout
-        yield process.stdout.readline().strip()
-        process.kill()
+    with Moto(tmp_path_factory.mktemp("aws")) as moto:
+        yield moto.endpoint
 
 
 def event(name: str, **changes: object) -> dict[str, Any]:

@@ -16,8 +16,7 @@ from samcli.yamlhelper import yaml_parse
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 
-from local.gateway.api_gateway import Template
-from tools.containers import HOST, connect, variables_of
+from local.gateway.template import Template
 from tools.openapi.declared import load, routes
 
 Json = dict[str, Any]
@@ -514,23 +513,3 @@ def test_saved_queries_name_routes_that_exist() -> None:
     for name, query in resources("AWS::Logs::QueryDefinition").items():
         for route in re.findall(r"'([A-Z]+ /[^']*)'", query["Properties"]["QueryString"]):
             assert tuple(route.split(" ")) in declared(), name
-
-
-# Containers ---------------------------------------------------------------------------------------------------------
-
-
-def test_functions_in_containers_find_the_database_of_the_local_run(tmp_path: Path) -> None:
-    (tmp_path / "postgres").mkdir()
-    (tmp_path / "postgres" / "port").write_text("54321")
-    for role in ("healthcare_owner", "healthcare_auth", "healthcare_api"):
-        (tmp_path / f"password-{role}").write_text(f"of {role}")
-    written = copy.deepcopy(source())
-    connect(written, "x86_64", variables_of(tmp_path, 4321))
-    for name in ALL:
-        variables = written["Resources"][f"{name}Function"]["Properties"]["Environment"]["Variables"]
-        assert variables["AWS_ENDPOINT_URL"] == f"http://{HOST}:4321"
-        assert ("PGHOST" in variables) == (name in (*WITH_DATABASE, "Migrate"))
-        if "PGHOST" in variables:
-            assert (variables["PGHOST"], variables["PGPORT"], variables["PGDATABASE"]) == (HOST, "54321", "healthcare")
-            assert variables["PGPASSWORD"] == f"of {variables['PGUSER']}"
-            assert variables["DATABASE_AUTH"] == "password"
