@@ -99,7 +99,7 @@ def serve(settings: Settings, console: Console, stack: ExitStack, stop: threadin
 def variables_of(function: Function, database: "Database", endpoint: str) -> dict[str, str]:
     """The template's, changed to what stands here for the database and for AWS."""
     variables = dict(function.variables) | DUMMY_ACCOUNT | {"AWS_ENDPOINT_URL": endpoint}
-    if "PGHOST" in variables:
+    if "PGUSER" in variables:
         login = database.login(variables["PGUSER"])
         # All of the template's go: libpq takes a certificate without TLS for a mistake.
         variables = {name: value for name, value in variables.items() if not name.startswith("PG")}

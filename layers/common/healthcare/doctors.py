@@ -34,9 +34,7 @@ class NewDoctor(Input):
     email: Email | None = Field(None, examples=["okafor@example.com"])
 
 
-class DoctorChange(
-    NewDoctor, json_schema_extra={"examples": [{"specialty": "Paediatric cardiology", "email": None}]}
-):
+class DoctorChange(NewDoctor, json_schema_extra={"examples": [{"specialty": "Paediatric cardiology", "email": None}]}):
     name: Name = unchanged()
     specialty: Specialty = unchanged()
 
