@@ -69,7 +69,7 @@ containers: $(READY) ## Prepare `sam local start-api`, which needs Docker, besid
 	@$(BIN)/python -m tools.containers
 
 move: $(READY) ## Take the database of the original API, FROM=postgresql://..., into this one; docs/moving.md
-	@$(BIN)/python -m tools.move.move
+	@$(BIN)/python -m tools.move
 
 bench: $(READY) ## Measure it beside FastAPI and Express, which takes ten minutes and Node.js; OPTIONS=--quick
 	@$(BIN)/python -m tests.benchmarks $(OPTIONS)

@@ -25,8 +25,8 @@ def test_functions_in_containers_find_database_and_aws_of_the_local_run(tmp_path
     for name, before in given.items():
         variables = template["Resources"][name]["Properties"]["Environment"]["Variables"]
         assert variables["AWS_ENDPOINT_URL"] == f"http://{HOST}:4321"
-        assert ("PGHOST" in variables) == ("PGHOST" in before)
-        if "PGHOST" in variables:
+        assert ("PGPASSWORD" in variables) == ("PGUSER" in before)
+        if "PGUSER" in variables:
             assert (variables["PGHOST"], variables["PGPORT"], variables["PGDATABASE"]) == (HOST, "54321", "healthcare")
             assert variables["PGPASSWORD"] == f"of {variables['PGUSER']}"
             assert variables["DATABASE_AUTH"] == "password"
