@@ -103,7 +103,7 @@ def variables_of(function: Function, database: "Database", endpoint: str) -> dic
         login = database.login(variables["PGUSER"])
         # All of the template's go: libpq takes a certificate without TLS for a mistake.
         variables = {name: value for name, value in variables.items() if not name.startswith("PG")}
-        variables |= {**database.variables, "PGUSER": login, "DATABASE_AUTH": "password"}
+        variables |= {**database.variables, "PGUSER": login, "DATABASE_AUTH": "password", "DATABASE_RETRY_AFTER": "1"}
     if "TOKEN_KEYS_SECRET_ID" in variables:
         variables["TOKEN_KEYS_SECRET_ID"] = TOKEN_KEYS_SECRET
     return variables
