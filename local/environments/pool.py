@@ -92,7 +92,7 @@ class Pool:
         return self._is_stopped or (len(self._busy) < MOST_ENVIRONMENTS and starting < MOST_STARTING)
 
     def _give_back(self, place: _Place, *, is_good: bool) -> None:
-        ended = []
+        ended: list[_Place] = []
         with self._changed:
             self._busy.remove(place)
             place.since, place.is_warm = time.monotonic(), True
@@ -100,7 +100,7 @@ class Pool:
             (self._idle if is_good else ended).append(place)
             while self._idle and self._idle[0].since < place.since - IDLE_SECONDS:
                 ended.append(self._idle.pop(0))
-            self._changed.notify()
+            self._changed.notify_all()
         _close(ended)
 
     def _refuse_when_stopped(self) -> None:
