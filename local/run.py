@@ -98,12 +98,13 @@ def serve(settings: Settings, console: Console, stack: ExitStack, stop: threadin
 
 def variables_of(function: Function, database: "Database", endpoint: str) -> dict[str, str]:
     """The template's, changed to what stands here for the database and for AWS."""
-    variables = dict(function.variables) | DUMMY_ACCOUNT | {"AWS_ENDPOINT_URL": endpoint}
-    if "PGUSER" in variables:
-        login = database.login(variables["PGUSER"])
-        # All of the template's go: libpq takes a certificate without TLS for a mistake.
-        variables = {name: value for name, value in variables.items() if not name.startswith("PG")}
-        variables |= {**database.variables, "PGUSER": login, "DATABASE_AUTH": "password", "DATABASE_RETRY_AFTER": "1"}
+    role = function.variables.get("PGUSER")
+    # All of the template's go: libpq takes a certificate without TLS for a mistake.
+    variables = {name: value for name, value in function.variables.items() if not name.startswith("PG")}
+    variables |= DUMMY_ACCOUNT | {"AWS_ENDPOINT_URL": endpoint}
+    if role:
+        variables |= {**database.variables, "PGUSER": database.login(role), "DATABASE_AUTH": "password"}
+        variables["DATABASE_RETRY_AFTER"] = "1"  # a database here does not sleep
     if "TOKEN_KEYS_SECRET_ID" in variables:
         variables["TOKEN_KEYS_SECRET_ID"] = TOKEN_KEYS_SECRET
     return variables
@@ -168,10 +169,9 @@ def _is_healthy(port: int, stop: threading.Event) -> bool:
     """The first request goes all the way: server, routes, a function, the database."""
     deadline = time.monotonic() + HEALTH_SECONDS
     while not stop.is_set():
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=HEALTH_SECONDS)
-        connection.request("GET", "/health")
-        status = connection.getresponse().status
-        connection.close()
+        with closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
+            connection.request("GET", "/health")
+            status = connection.getresponse().status
         if status == 200:
             return True
         if time.monotonic() > deadline or status < 500:
