@@ -1,9 +1,10 @@
 """Makes what `sam deploy` uploads, for Lambda's own processor and Python: `python -m tools.build`, in .aws-sam/build.
 
-`sam build` makes the same but for three things. This needs neither a Python of Lambda's version nor Docker; it leaves
-out what no function imports; and it ships byte code. Without that, a cold start compiles every module anew, which takes
-longer than the rest of it. The byte code is of the kind that is not compared with its source, because dates of files do
-not survive SAM's zip archives.
+`sam build` makes the same but for four things. This needs neither a Python of Lambda's version nor Docker; it leaves
+out what no function imports; it ships byte code; and it marks each build. Without byte code, a cold start compiles every
+module anew, which takes longer than the rest of it. It is of the kind that is not compared with its source, because
+dates of files do not survive SAM's zip archives. Without the mark, a changed parameter would make no new version of a
+function: SAM compares the template, where a parameter is only referred to.
 """
 
 import os
@@ -11,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +95,12 @@ def build(target: Path, platform: Sequence[str], python: str | None) -> None:
             case "AWS::Serverless::LayerVersion":
                 _copy(PROJECT / properties["ContentUri"], target / name)
                 properties["ContentUri"] = name
+    mark(template, datetime.now(UTC))
     (target / "template.yaml").write_text(yaml_dump(template), "utf-8")
+
+
+def mark(template: Json, time: datetime) -> None:
+    template["Globals"]["Function"]["Environment"]["Variables"]["BUILD"] = f"{time:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def size(folder: Path) -> int:

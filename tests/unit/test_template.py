@@ -4,12 +4,16 @@ import copy
 import json
 import re
 import ssl
+import subprocess
+import sys
 import time
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, get_args
 
 import pytest
@@ -18,8 +22,10 @@ from samcli.yamlhelper import yaml_parse
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 
+from healthcare.database import connection
 from healthcare.platform import metrics
 from local.gateway.template import Template
+from tools.build import mark
 from tools.openapi.declared import load, routes
 
 Json = dict[str, Any]
@@ -38,6 +44,12 @@ RIGHTS: Mapping[str, set[tuple[str, str]]] = {
     "AuthorizerRole": {READ_KEYS, DECRYPT},
     "DocsRole": set(),
     "MigrateRole": {("secretsmanager:GetSecretValue", "Database"), DECRYPT},
+    "TrafficHookRole": {
+        ("codedeploy:ListDeploymentTargets", "ServerlessDeploymentApplication"),
+        ("codedeploy:BatchGetDeploymentTargets", "ServerlessDeploymentApplication"),
+        ("codedeploy:PutLifecycleEventHookExecutionStatus", "ServerlessDeploymentApplication"),
+        ("lambda:InvokeFunction", "AWS::StackName"),
+    },
     "RotateKeysRole": {
         ("secretsmanager:DescribeSecret", "TokenKeys"),
         ("secretsmanager:PutSecretValue", "TokenKeys"),
@@ -63,23 +75,106 @@ def settings(environment: str) -> Json:
     return parameters
 
 
-def transformed(uploads: Mapping[str, str], parameters: Mapping[str, Any] | None = None) -> Json:
+def transformed(
+    uploads: Mapping[str, str] = MappingProxyType({}),
+    parameters: Mapping[str, Any] = MappingProxyType({}),
+    built: datetime | None = None,
+) -> Json:
     """`uploads` says what a resource's code or layer was uploaded as; what is not in it is always the same."""
     template = copy.deepcopy(source())
+    if built:
+        mark(template, built)
     for name, resource in template["Resources"].items():
         upload = f"s3://bucket/{uploads.get(name, name)}"
         if resource["Type"] == "AWS::Serverless::Function":
             resource["Properties"]["CodeUri"] = upload
         if resource["Type"] == "AWS::Serverless::LayerVersion":
             resource["Properties"]["ContentUri"] = upload
-    given = {name: parameter["Default"] for name, parameter in template["Parameters"].items()} | dict(parameters or {})
+    given = {name: parameter["Default"] for name, parameter in template["Parameters"].items()} | dict(parameters)
     result: Json = Translator({}, Parser()).translate(template, given)
     return result
 
 
 @cache
 def template() -> Json:
-    return transformed({})
+    return transformed()
+
+
+class Deployment:
+    """What `sam deploy --config-env` would make, with conditions decided and parameters put in."""
+
+    def __init__(self, environment: str, **more: Any) -> None:
+        defaults = {name: parameter["Default"] for name, parameter in source()["Parameters"].items()}
+        self.parameters: Json = defaults | settings(environment) | more
+        self._template = transformed(parameters=self.parameters)
+        self.resources: dict[str, Json] = {
+            name: self._resolved({key: part for key, part in resource.items() if key != "Condition"})
+            for name, resource in self._template["Resources"].items()
+            if self._holds({"Condition": resource["Condition"]} if "Condition" in resource else True)
+        }
+
+    def properties(self, name: str) -> Json:
+        found: Json = self.resources[name]["Properties"]
+        return found
+
+    def refusals(self) -> set[str]:
+        """What the template's rules have against these parameters."""
+        return {
+            assertion["AssertDescription"]
+            for rule in self._template["Rules"].values()
+            if self._holds(rule.get("RuleCondition", True))
+            for assertion in rule["Assertions"]
+            if not self._holds(assertion["Assert"])
+        }
+
+    def template(self) -> Json:
+        parameters = {
+            name: {"Type": parameter["Type"], "Default": self.parameters[name]}
+            for name, parameter in self._template["Parameters"].items()
+            if name in set(references(self.resources))
+        }
+        outputs = {
+            name: self._resolved({key: part for key, part in output.items() if key != "Condition"})
+            for name, output in self._template["Outputs"].items()
+            if self._holds({"Condition": output["Condition"]} if "Condition" in output else True)
+        }
+        kept = {key: self._template[key] for key in ("AWSTemplateFormatVersion", "Mappings")}
+        return kept | {"Parameters": parameters, "Resources": self.resources, "Outputs": outputs}
+
+    def _holds(self, condition: Any) -> bool:
+        match condition:
+            case bool():
+                return condition
+            case {"Condition": name}:
+                return self._holds(self._template["Conditions"][name])
+            case {"Fn::Equals": [one, other]}:
+                return str(self._resolved(one)) == str(self._resolved(other))
+            case {"Fn::Not": [inner]}:
+                return not self._holds(inner)
+            case {"Fn::And": parts}:
+                return all(map(self._holds, parts))
+        raise AssertionError(condition)
+
+    def _resolved(self, value: Any) -> Any:
+        match value:
+            case {"Fn::If": [name, yes, no]}:
+                return self._resolved(yes if self._holds({"Condition": name}) else no)
+            case {"Ref": name} if name in self.parameters:
+                return self.parameters[name]
+            case dict():
+                resolved = {key: self._resolved(part) for key, part in value.items()}
+                return {key: part for key, part in resolved.items() if part != {"Ref": "AWS::NoValue"}}
+            case list():
+                return [part for part in map(self._resolved, value) if part != {"Ref": "AWS::NoValue"}]
+        return value
+
+
+ENVIRONMENTS = ("default", "sandbox", "production")
+
+
+@cache
+def deployment(environment: str) -> Deployment:
+    return Deployment(environment, **({"AlarmEmail": "alarms@example.org"} if environment == "production" else {}))
 
 
 @cache
@@ -217,6 +312,11 @@ def test_the_access_log_is_json_without_people_in_it() -> None:
     assert stage["Properties"]["TracingEnabled"] is True
 
 
+def test_an_import_with_warnings_is_an_import() -> None:
+    """API Gateway warns about what SAM makes of headers and `servers`, and would refuse it."""
+    assert not properties("Api").get("FailOnWarnings")
+
+
 def test_the_gateway_answers_everything_as_a_problem_that_a_page_may_read() -> None:
     responses = dict(properties("Api")["Body"]["x-amazon-apigateway-gateway-responses"])
     assert {
@@ -253,7 +353,8 @@ def rights(role: str) -> set[tuple[str, str]]:
                 if action == "rds-db:connect":
                     found.add((action, statement["Resource"]["Fn::Sub"][0].rpartition("/")[2]))
                 else:
-                    found |= {(action, name) for name in references(statement["Resource"])} or {(action, "*")}
+                    names = set(references(statement["Resource"])) - {"AWS::Partition", "AWS::Region", "AWS::AccountId"}
+                    found |= {(action, name) for name in names} or {(action, "*")}
     return found
 
 
@@ -334,6 +435,40 @@ def test_a_new_layer_makes_new_versions_and_runs_the_migrations() -> None:
 def test_nothing_but_code_that_has_changed_makes_a_new_version() -> None:
     changed = transformed({"AuditFunction": "new"})["Resources"].keys() - template()["Resources"].keys()
     assert {re.sub("Version.*", "", name) for name in changed} - {"AuditFunction"} <= set(deployments(changed))
+
+
+CHANGES = {
+    "CorsAllowedOrigin": "https://app.example.com",
+    "LogLevel": "DEBUG",
+    "BcryptCost": 13,
+    "TokenIssuer": "somebody-else",
+    "AccessTokenLifetime": 600,
+    "SnapStart": "On",
+    "DatabaseName": "other",
+    "DomainName": "api.example.com",
+}
+
+
+def test_a_changed_parameter_alone_would_change_no_version() -> None:
+    """Why `make build` marks each build: SAM compares references, not values."""
+    names = transformed(parameters=CHANGES)["Resources"].keys()
+    assert versions(names) == versions(template()["Resources"])
+
+
+def test_a_build_takes_changed_parameters_to_every_function_and_to_the_api() -> None:
+    before = transformed(built=datetime(2026, 1, 1, tzinfo=UTC))["Resources"]
+    time.sleep(1.1)  # SAM names a deployment by the second
+    after = transformed(parameters=CHANGES, built=datetime(2026, 1, 2, tzinfo=UTC))["Resources"]
+    assert len(versions(before)) == len(versions(after)) == len(functions())
+    assert not versions(before) & versions(after)
+    assert len(deployments(before)) == len(deployments(after)) == 1
+    assert deployments(before) != deployments(after)
+    stage = next(found for found in after.values() if found["Type"] == "AWS::ApiGateway::Stage")
+    assert [stage["Properties"]["DeploymentId"]["Ref"]] == deployments(after)
+
+
+def versions(names: Iterable[str]) -> set[str]:
+    return {name for name in names if re.search("FunctionVersion[0-9a-f]", name)}
 
 
 def deployments(names: Iterable[str]) -> list[str]:
@@ -606,3 +741,185 @@ def test_saved_queries_name_routes_that_exist() -> None:
     for name, query in resources("AWS::Logs::QueryDefinition").items():
         for route in re.findall(r"'([A-Z]+ /[^']*)'", query["Properties"]["QueryString"]):
             assert tuple(route.split(" ")) in declared(), name
+
+
+# Settings -----------------------------------------------------------------------------------------------------------
+
+# max_connections of Aurora PostgreSQL by the most capacity units; 2,000 at most where the least is 0 or 0.5:
+# https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-serverless-v2.setting-capacity.html
+CONNECTIONS = {1: 189, 2: 368, 4: 823, 8: 1669, 16: 3360, 32: 5000}
+ACCOUNT_CONCURRENCY = 1000  # of an account that has asked for no more
+UNRESERVED_CONCURRENCY = 100  # which Lambda keeps for functions without a limit of their own
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_the_template_lints_with_the_settings_of(environment: str, tmp_path: Path) -> None:
+    file = tmp_path / "template.json"
+    file.write_text(json.dumps(deployment(environment).template()))
+    command = [str(Path(sys.executable).with_name("cfn-lint")), "--regions", "us-east-1", "--", str(file)]
+    lint = subprocess.run(command, capture_output=True, text=True)
+    assert (lint.returncode, lint.stdout) == (0, ""), lint.stdout
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_the_rules_have_nothing_against_the_settings_of(environment: str) -> None:
+    assert deployment(environment).refusals() == set()
+
+
+def test_production_is_refused_without_somebody_to_tell() -> None:
+    assert Deployment("production").refusals() == {"Environment=production needs AlarmEmail."}
+
+
+def test_a_database_does_not_sleep_behind_a_proxy_and_a_budget_needs_a_reader() -> None:
+    assert Deployment("default", DatabaseMinCapacity="0", MonthlyBudget="50").refusals() == {
+        "DatabaseMinCapacity=0 needs DatabaseProxy=Off, whose connections would keep the database awake.",
+        "MonthlyBudget needs AlarmEmail.",
+    }
+
+
+def test_production_keeps_logs_for_six_years_and_a_standby_and_says_what_the_database_does() -> None:
+    production = deployment("production")
+    for name in ("FunctionLogs", "AccessLogs"):
+        assert int(production.properties(name)["RetentionInDays"]) >= 6 * 365
+    assert "DatabaseStandby" in production.resources
+    database = production.properties("Database")
+    assert (database["DeletionProtection"], database["DatabaseInsightsMode"]) == (True, "standard")
+    assert database["PerformanceInsightsEnabled"] is True
+    assert database["PerformanceInsightsKmsKeyId"] == {"Fn::GetAtt": ["Key", "Arn"]}
+    assert deployment("default").properties("Database")["PerformanceInsightsEnabled"] is False
+
+
+def test_what_functions_take_at_once_fits_the_account_and_the_connections_of_the_proxy() -> None:
+    production = deployment("production")
+    limits = {
+        name: int(function["ReservedConcurrentExecutions"])
+        for name, function in ((name, production.properties(name)) for name in functions())
+        if "ReservedConcurrentExecutions" in function
+    }
+    assert limits.keys() >= of_the_api()
+    assert sum(limits.values()) <= ACCOUNT_CONCURRENCY - UNRESERVED_CONCURRENCY
+    share = production.properties("ProxyTarget")["ConnectionPoolConfigurationInfo"]["MaxConnectionsPercent"] / 100
+    connections = CONNECTIONS[int(production.parameters["DatabaseMaxCapacity"])] * share
+    assert sum(limit for name, limit in limits.items() if name in with_database()) <= connections
+    # Logins at their limit, each a fifth of a second and some waiting, do not wait for each other.
+    assert int(production.parameters["AuthRequestsPerSecond"]) * 0.3 <= limits["AuthFunction"]
+    assert not any("ReservedConcurrentExecutions" in deployment("default").properties(name) for name in functions())
+
+
+def test_hundreds_of_addresses_are_needed_to_lock_everybody_out_of_logging_in() -> None:
+    limits = deployment("production").parameters
+    an_address_per_second = int(limits["AuthRequestsPerAddress"]) / 300
+    assert int(limits["AuthRequestsPerSecond"]) / an_address_per_second >= 300
+
+
+def test_a_request_gives_up_on_the_database_before_its_function_is_killed_and_that_before_the_gateway() -> None:
+    """A function that is killed is a 500 to the client, and one that gives up a 503 with Retry-After."""
+    code = Path(connection.__file__ or "").read_text("utf-8")
+    connect = int(re.findall(r"connect_timeout=(\d+)", code)[0])
+    unanswered = int(re.findall(r"tcp_user_timeout=(\d+)", code)[0]) / 1000
+    statement = int(re.findall(r"\bstatement_timeout\W+(\d+)s", settings_of_roles())[0])
+    for environment in ENVIRONMENTS:
+        deployed = deployment(environment)
+        pool = (
+            deployed.resources.get("ProxyTarget", {}).get("Properties", {}).get("ConnectionPoolConfigurationInfo", {})
+        )
+        once = connect + pool.get("ConnectionBorrowTimeout", 0) + max(unanswered, statement)
+        cold_start = 2
+        for name in with_database() - {"MigrateFunction"}:
+            # A GET whose connection breaks is tried once more.
+            assert cold_start + 2 * once < deployed.properties(name)["Timeout"] < GATEWAY_SECONDS, name
+
+
+def settings_of_roles() -> str:
+    """Set where roles are made: in the migrations, or beside them."""
+    folder = Path(connection.__file__ or "").parent
+    return "".join(path.read_text("utf-8") for path in sorted(folder.rglob("*")) if path.suffix in (".py", ".sql"))
+
+
+def test_a_sandbox_sleeps_and_has_nothing_that_costs_by_the_hour_but_one_endpoint() -> None:
+    sandbox = deployment("sandbox")
+    kinds = {found["Type"] for found in sandbox.resources.values()}
+    hourly = {"AWS::RDS::DBProxy", "AWS::WAFv2::WebACL", "AWS::CloudWatch::Dashboard", "AWS::Backup::BackupVault"}
+    assert not hourly & kinds
+    assert len(sandbox.properties("SecretsEndpoint")["SubnetIds"]) == 1
+    scaling = sandbox.properties("Database")["ServerlessV2ScalingConfiguration"]
+    assert (scaling["MinCapacity"], scaling["SecondsUntilAutoPause"]) == ("0", 300)
+    # Warm functions don't keep it awake, and clients are told how long it takes to wake up.
+    settings = sandbox.properties("DatabaseSettings")["Parameters"]
+    assert int(settings["idle_session_timeout"]) / 1000 < scaling["SecondsUntilAutoPause"]
+    for name in with_database() - {"MigrateFunction"}:
+        given = sandbox.properties(name)["Environment"]["Variables"]
+        assert given["DATABASE_RETRY_AFTER"] == "20"
+        assert given["PGHOST"] == {"Fn::GetAtt": ["Database", "Endpoint.Address"]}
+        assert given["PGSSLROOTCERT"] == "/opt/cluster.pem"
+    # They sign in to the cluster itself.
+    (statement,) = sandbox.properties("ApiRole")["Policies"][0]["PolicyDocument"]["Statement"]
+    server = {"Server": {"Fn::GetAtt": ["Database", "DBClusterResourceId"]}}
+    assert statement["Resource"]["Fn::Sub"][1] == server
+
+
+def test_only_what_has_no_proxy_closes_idle_sessions() -> None:
+    """It would close those that the proxy keeps open."""
+    for environment in ("default", "production"):
+        assert "idle_session_timeout" not in deployment(environment).properties("DatabaseSettings")["Parameters"]
+        assert (
+            deployment(environment).properties("AuthFunction")["Environment"]["Variables"]["DATABASE_RETRY_AFTER"]
+            == "1"
+        )
+
+
+def test_the_firewall_counts_common_attacks_until_somebody_has_looked() -> None:
+    rules = {rule["Name"]: rule for rule in deployment("production").properties("WebFirewallRules")["Rules"]}
+    assert rules["CommonAttacks"]["OverrideAction"] == {"Count": {}}
+    blocking = Deployment("production", CommonAttacks="Block").properties("WebFirewallRules")["Rules"]
+    assert next(rule for rule in blocking if rule["Name"] == "CommonAttacks")["OverrideAction"] == {"None": {}}
+    # What was only counted is in the log to look at.
+    (kept,) = properties("WebFirewallLogging")["LoggingFilter"]["Filters"]
+    assert {condition["ActionCondition"]["Action"] for condition in kept["Conditions"]} == {"BLOCK", "COUNT"}
+    # The alarm's dimension is the name of the metric.
+    dimensions = {entry["Name"]: entry["Value"] for entry in properties("FirewallBlocks")["Dimensions"]}
+    assert dimensions["WebACL"] == properties("WebFirewallRules")["VisibilityConfig"]["MetricName"]
+
+
+def test_metrics_of_the_proxy_are_summed_over_its_hosts() -> None:
+    """RDS publishes them for each host of a proxy."""
+    assert properties("ProxyPinning")["Statistic"] == "Sum"
+    for metric in properties("ProxyConnections")["Metrics"][1:]:
+        assert metric["MetricStat"]["Stat"] == "Sum"
+        names = [dimension["Name"] for dimension in metric["MetricStat"]["Metric"]["Dimensions"]]
+        assert names == ["ProxyName", "TargetGroup", "TargetRole"]
+
+
+def test_backups_can_be_kept_where_nobody_deletes_them() -> None:
+    kept = Deployment("production", VaultRetentionDays="90", AlarmEmail="alarms@example.org")
+    lock = kept.properties("Vault")["LockConfiguration"]
+    assert (lock["MinRetentionDays"], lock["ChangeableForDays"]) == ("90", 3)
+    (rule,) = kept.properties("VaultPlan")["BackupPlan"]["BackupPlanRule"]
+    assert rule["Lifecycle"]["DeleteAfterDays"] == "90"
+    assert set(references(kept.properties("VaultSelection")["BackupSelection"]["Resources"])) >= {"Database"}
+    assert "Vault" not in deployment("production").resources
+
+
+def test_a_budget_counts_this_stack_alone() -> None:
+    budget = Deployment("default", MonthlyBudget="50", AlarmEmail="alarms@example.org").properties("Budget")["Budget"]
+    assert budget["BudgetLimit"] == {"Amount": "50", "Unit": "USD"}
+    assert budget["CostFilters"] == {
+        "TagKeyValue": [{"Fn::Join": ["$", ["aws:cloudformation:stack-name", {"Ref": "AWS::StackName"}]]}]
+    }
+
+
+def test_every_role_has_the_boundary_that_is_asked_for() -> None:
+    boundary = "arn:aws:iam::123456789012:policy/boundary"
+    bounded = Deployment("default", PermissionsBoundary=boundary).resources
+    roles = [found["Properties"] for found in bounded.values() if found["Type"] == "AWS::IAM::Role"]
+    assert len(roles) >= len(RIGHTS) + 3
+    assert {role.get("PermissionsBoundary") for role in roles} == {boundary}
+    assert "PermissionsBoundary" not in deployment("default").properties("ApiRole")
+
+
+def test_codedeploy_asks_a_new_version_before_it_gets_traffic() -> None:
+    for name in of_the_api():
+        update = template()["Resources"][f"{name}Aliaslive"]["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"]
+        assert update["BeforeAllowTrafficHook"] == {"Ref": "TrafficHookFunction"}, name
+    # The managed policy of its role lets it invoke no others.
+    assert properties("TrafficHookFunction")["FunctionName"] == {"Fn::Sub": "CodeDeployHook_${AWS::StackName}"}
