@@ -9,6 +9,8 @@ from typing import Any
 
 import boto3
 
+from healthcare.platform.logs import logger
+
 _ATTEMPTS = 5
 _PAUSE = 10  # seconds; a database that sleeps needs 15 to wake up
 
@@ -44,7 +46,7 @@ def _answers(function: str, version: str) -> bool:
         content = json.loads(answer["Payload"].read() or "null")
         if "FunctionError" not in answer and (content or {}).get("statusCode", 200) < 500:
             return True
-        print(json.dumps({"message": "no good answer", "function": function, "version": version, "content": content}))
+        logger.error("no good answer", function=function, version=version, status=(content or {}).get("statusCode"))
     return False
 
 

@@ -20,14 +20,8 @@ def test_every_route_of_the_template_has_one_event_and_every_event_a_route() -> 
     sent = {name: event for name, event in events() if "resource" in event}
     found = sorted((name.partition("/")[0], event["httpMethod"], event["resource"]) for name, event in sent.items())
     assert found == routes
-    assert {name for name, _ in events()} - sent.keys() == {
-        "authorizer/token",
-        "migrate/delete_doctor",
-        "migrate/grant_admin",
-        "migrate/migrate",
-        "migrate/verify_audit",
-        "rotate_keys/create_secret",
-    }
+    of_no_route = {name.partition("/")[0] for name, _ in events() if name not in sent}
+    assert of_no_route.isdisjoint({folder for folder, _, _ in gateway_functions()})
 
 
 def test_the_collection_is_what_the_events_make() -> None:

@@ -32,7 +32,8 @@ NEVER_FOR = {
         for name in ("audit", "doctors", "health", "mappings", "patients")
     },
 }
-OPERATORS = {"migrate": {"healthcare.database.migrate"}, "rotate_keys": {"boto3", "botocore.session", "urllib3"}}
+SDK = {"boto3", "botocore.session", "urllib3"}
+OPERATORS = {"migrate": {"healthcare.database.migrate"}, "rotate_keys": SDK, "traffic_hook": SDK}
 
 PROGRAM = """
 import json, sys
