@@ -104,7 +104,6 @@ def variables_of(function: Function, database: "Database", endpoint: str) -> dic
     variables |= DUMMY_ACCOUNT | {"AWS_ENDPOINT_URL": endpoint}
     if role:
         variables |= {**database.variables, "PGUSER": database.login(role), "DATABASE_AUTH": "password"}
-        variables["DATABASE_RETRY_AFTER"] = "1"  # a database here does not sleep
     if "TOKEN_KEYS_SECRET_ID" in variables:
         variables["TOKEN_KEYS_SECRET_ID"] = TOKEN_KEYS_SECRET
     return variables

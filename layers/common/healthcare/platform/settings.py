@@ -22,6 +22,6 @@ class Settings:
 
 @cache
 def settings() -> Settings:
-    """Raises ValueError when a number is not one."""
-    given = {f: environ[f.name.upper()] for f in fields(Settings) if f.name.upper() in environ}
+    """An empty variable counts as none. Raises ValueError when a number is not one."""
+    given = {f: value for f in fields(Settings) if (value := environ.get(f.name.upper()))}
     return Settings(**{f.name: int(value) if f.type is int else value for f, value in given.items()})  # type: ignore[arg-type]
