@@ -14,6 +14,7 @@ from psycopg import sql
 
 _FILES = Path(__file__).parent / "migrations"
 _LOCK = 7_242_637  # of this application's choosing; two migrations at once run one after the other
+_PATIENCE = "60s"  # for a lock
 
 ROLES = ("healthcare_auth", "healthcare_api", "healthcare_doctor", "healthcare_sender")
 """Whom functions log in as. They own nothing and cannot bypass row-level security."""
@@ -45,7 +46,7 @@ def migrate(conninfo: str = "", *, passwords: Mapping[str, str] | None = None, f
     """
     applied: list[str] = []
     with psycopg.connect(conninfo, autocommit=True) as connection:
-        connection.execute("SET lock_timeout = '60s'")
+        connection.execute(sql.SQL("SET lock_timeout = {}").format(_PATIENCE))
         connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
         connection.execute(
             """
