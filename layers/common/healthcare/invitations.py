@@ -19,6 +19,11 @@ from healthcare.fields import SECRET, Id, Input, Output, Page, PageQuery, Row, p
 
 COLUMNS: LiteralString = "id, kind, access, doctor_id, expires_at, version, created_at"
 
+Code = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=256, pattern=SECRET),
+    Field(examples=["MFRGGZDFMZTWQ2LKNNWG23TPOBYXE43U"]),
+]
 Kind = TypeAliasType("Kind", Literal["delegate", "doctor"])
 _FIELD_OF = {"delegate": "access", "doctor": "doctor_id"}
 
@@ -55,9 +60,7 @@ class NewInvitation(
 
 
 class Acceptance(Input):
-    code: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256, pattern=SECRET)] = Field(
-        examples=["MFRGGZDFMZTWQ2LKNNWG23TPOBYXE43U"]
-    )
+    code: Code
 
 
 class Invitation(Row):

@@ -12,7 +12,6 @@ from healthcare.errors import Conflict, NotFound, Refusal, Stale
 from healthcare.fields import Id, Input, OfPatient, Page, PageQuery, page, unchanged
 from healthcare.patients import PatientNotFound
 
-
 COLUMNS: LiteralString = "id, patient_id, doctor_id, access, version, created_at, updated_at"
 
 Access = TypeAliasType("Access", Literal["none", "read", "write"])

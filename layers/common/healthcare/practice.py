@@ -3,7 +3,7 @@
 Its function logs in to PostgreSQL as healthcare_doctor, whose policies leave nothing else to be seen.
 """
 
-from typing import Literal, LiteralString
+from typing import Literal
 
 from pydantic import Field
 from typing_extensions import TypeAliasType  # Python 3.12 has it in `typing`
@@ -44,8 +44,8 @@ def search_patients(db: Database, query: PatientQuery) -> Page[OpenedPatient]:
     rows = db.rows(
         _InPractice,
         """
-        SELECT to_jsonb(p) || jsonb_build_object('access', m.access, 'version', concat_ws('.', p.version, m.id, m.version))
-               AS patient
+        SELECT to_jsonb(p) || jsonb_build_object(
+                   'access', m.access, 'version', concat_ws('.', p.version, m.id, m.version)) AS patient
           FROM doctors d
           LEFT JOIN LATERAL (
                SELECT id, owner_id, patient_id, access, version

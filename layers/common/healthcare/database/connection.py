@@ -1,7 +1,8 @@
 """The warm connection, and the database as one caller sees it.
 
 Every transaction begins with `act_as`, or with `act_for` where a delegate acts for an owner: who is acting is a setting
-of the transaction, and row-level security does the rest. This file alone knows how a message to PostgreSQL is put together.
+of the transaction, and row-level security does the rest. This file alone knows how a message to PostgreSQL is put
+together.
 """
 
 import select

@@ -56,7 +56,7 @@ class Request:
             raise Invalid([("header/acting-for", "This route takes no Acting-For")])
 
     def database(self, *, discloses: bool) -> Database:
-        """As the caller sees it, or the owner for whom the caller acts. Raises Unauthenticated, and Invalid for Acting-For.
+        """As the caller sees it, or the owner for whom the caller acts. Raises Unauthenticated and Invalid.
 
         API Gateway caches what the authorizer said, so a token's end is looked at for each request.
         """
