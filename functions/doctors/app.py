@@ -1,6 +1,14 @@
 from healthcare import doctors
 from healthcare.database.connection import Database
-from healthcare.doctors import Doctor, DoctorChange, DoctorInUse, DoctorQuery, NewDoctor, NotYourDoctor
+from healthcare.doctors import (
+    Doctor,
+    DoctorChange,
+    DoctorInUse,
+    DoctorQuery,
+    NewDoctor,
+    NotYourDoctor,
+    OnlyAdminsVerify,
+)
 from healthcare.fields import IdText, Page
 from healthcare.web.api import Api
 
@@ -34,7 +42,7 @@ def replace_doctor(db: Database, id: IdText, body: NewDoctor, if_match: list[int
     return doctors.update(db, id, body, if_match)
 
 
-@api.route("PATCH", "/api/doctors/{id}", refusals=[NotYourDoctor])
+@api.route("PATCH", "/api/doctors/{id}", refusals=[NotYourDoctor, OnlyAdminsVerify])
 def change_doctor(db: Database, id: IdText, body: DoctorChange, if_match: list[int] | None) -> Doctor:
     """Change fields of a doctor
 
@@ -50,6 +58,15 @@ def delete_doctor(db: Database, id: IdText, if_match: list[int] | None) -> None:
     Only its creator or an admin may, and only an admin while patients of other users are assigned to it.
     """
     return doctors.delete(db, id, if_match)
+
+
+@api.route("DELETE", "/api/doctors/{id}/account", status=204, refusals=[NotYourDoctor])
+def unlink_doctor(db: Database, id: IdText, if_match: list[int] | None) -> None:
+    """Take the account away from a doctor
+
+    Its creator, an admin or that account itself may. Every patient that was opened to the doctor is closed.
+    """
+    return doctors.unlink(db, id, if_match)
 
 
 lambda_handler = api.handle

@@ -24,7 +24,10 @@ from healthcare.fields import (
 )
 from healthcare.patients import PatientNotFound
 
-COLUMNS: LiteralString = "id, name, specialty, phone, email, created_by, version, created_at, updated_at"
+COLUMNS: LiteralString = """
+    id, name, specialty, phone, email, created_by, account_id IS NOT NULL AS has_account, verified, version, created_at,
+    updated_at
+"""
 
 
 class NewDoctor(Input):
@@ -37,6 +40,7 @@ class NewDoctor(Input):
 class DoctorChange(NewDoctor, json_schema_extra={"examples": [{"specialty": "Paediatric cardiology", "email": None}]}):
     name: Name = unchanged()
     specialty: Specialty = unchanged()
+    verified: bool = Field(default_factory=lambda: False, description="Only an admin may set it.")
 
 
 class Doctor(Row):
@@ -46,6 +50,10 @@ class Doctor(Row):
     phone: str | None
     email: str | None
     created_by: int | None = Field(description="The user who may change it, besides admins.")
+    has_account: bool = Field(description="Whether the doctor has an account here, to which patients can be opened.")
+    verified: bool = Field(
+        description="Whether an admin has verified it. It ends when the name, the specialty or the account changes."
+    )
     created_at: datetime
     updated_at: datetime
 
@@ -61,6 +69,14 @@ class DoctorNotFound(NotFound):
 
 class NotYourDoctor(Forbidden):
     detail = "Only its creator or an admin may change a doctor."
+
+
+class OnlyAdminsVerify(Forbidden):
+    detail = "Only an admin may say that a doctor is verified."
+
+
+class NotLinked(NotFound):
+    detail = "This doctor has no account."
 
 
 class DoctorInUse(Conflict):
@@ -133,7 +149,7 @@ def of_patient(db: Database, patient_id: int, query: PageQuery) -> Page[Doctor]:
     rows = db.rows(
         _DoctorOfPatient,
         """
-        SELECT to_jsonb(d) AS doctor
+        SELECT to_jsonb(d) || jsonb_build_object('has_account', d.account_id IS NOT NULL) AS doctor
           FROM patients p
           LEFT JOIN LATERAL (
                SELECT doctor_id
@@ -162,13 +178,16 @@ def update(db: Database, id: int, change: NewDoctor | DoctorChange, if_match: li
 
     Raises NotFound, Forbidden, and Stale when its version is none of `if_match`.
     """
+    if "verified" in change.model_fields_set and not db.is_admin:
+        get(db, id)
+        raise OnlyAdminsVerify
     given = change.model_dump_json(exclude_unset=isinstance(change, DoctorChange))
     doctor = db.row(
         Doctor,
         f"""
         UPDATE doctors d
-           SET (name, specialty, phone, email) = (
-               SELECT n.name, n.specialty, n.phone, n.email
+           SET (name, specialty, phone, email, verified) = (
+               SELECT n.name, n.specialty, n.phone, n.email, n.verified
                  FROM jsonb_populate_record(d, %(given)s::jsonb) n)
          WHERE id = %(id)s AND {IF_MATCH}
         RETURNING {COLUMNS}
@@ -195,6 +214,35 @@ def delete(db: Database, id: int, if_match: list[int] | None) -> None:
     )
     if not deleted:
         raise _refusal(db, id)
+
+
+def unlink(db: Database, id: int, if_match: list[int] | None) -> None:
+    """Takes the account away from a doctor, and every patient from the account.
+
+    Raises NotFound, Forbidden, and Stale when the doctor's version is none of `if_match`.
+    """
+    if db.execute("SELECT WHERE unlink_doctor(%(id)s, %(if_match)s)", id=id, if_match=if_match):
+        return
+    link = db.row(
+        _Link,
+        """
+        SELECT account_id IS NOT NULL AS has_account,
+               coalesce(app_user_id() IN (created_by, account_id), false) OR app_role() = 'admin' AS may_end
+          FROM doctors
+         WHERE id = %(id)s
+        """,
+        id=id,
+    )
+    if link is None:
+        raise DoctorNotFound
+    if not link.may_end:
+        raise NotYourDoctor("Only its creator, an admin or the doctor's own account may unlink the account.")
+    raise Stale("The doctor has changed since the version in If-Match.") if link.has_account else NotLinked
+
+
+class _Link(Output):
+    has_account: bool
+    may_end: bool
 
 
 def _refusal(db: Database, id: int) -> Refusal:

@@ -94,6 +94,27 @@ class Forbidden(Refusal):
     slug, title = "forbidden", "You may not do this"
 
 
+class NotDelegated(Forbidden):
+    """You do not act for the account in `Acting-For`: its owner has not let you, has taken it back, or there is no such
+    account.
+
+    `GET /api/owners` lists for whom you may act, each with its `user_id`. Ask the owner for an invitation.
+    """
+
+    slug, title = "not-delegated", "You do not act for this account"
+    detail = "You do not act for the account in `Acting-For`."
+
+
+class ReadOnly(Forbidden):
+    """You may read here, and change nothing.
+
+    Ask whoever gave you access for `write`.
+    """
+
+    slug, title = "read-only", "You may only read"
+    detail = "You act for this account with access `read`."
+
+
 class NotFound(Refusal):
     """There is nothing at this address, or nothing that is yours. The answer is the same for both, so that nobody
     learns what others have.

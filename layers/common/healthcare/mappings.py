@@ -1,24 +1,39 @@
-"""Mappings: which doctors a user's patients are assigned to."""
+"""Mappings: which doctors a user's patients are assigned to, and whether their accounts may see them."""
 
 from datetime import datetime
+from typing import Literal, LiteralString
 
 from pydantic import Field
+from typing_extensions import TypeAliasType  # Python 3.12 has it in `typing`
 
 from healthcare.database.connection import IF_MATCH, Database
 from healthcare.doctors import DoctorNotFound
-from healthcare.errors import Conflict, NotFound, Stale
-from healthcare.fields import Id, Input, OfPatient, Page, PageQuery, page
+from healthcare.errors import Conflict, NotFound, Refusal, Stale
+from healthcare.fields import Id, Input, OfPatient, Page, PageQuery, page, unchanged
 from healthcare.patients import PatientNotFound
+
+COLUMNS: LiteralString = "id, patient_id, doctor_id, access, version, created_at, updated_at"
+
+Access = TypeAliasType("Access", Literal["none", "read", "write"])
+"""What the account of the doctor may do with the patient."""
 
 
 class NewMapping(Input):
     patient_id: Id = Field(examples=[1])
     doctor_id: Id = Field(examples=[1])
+    access: Access = Field(
+        "none", description="More than `none` opens the patient to the doctor's account.", examples=["none"]
+    )
 
 
-class CreatedMapping(OfPatient):
+class MappingChange(Input):
+    access: Access = unchanged()
+
+
+class Mapping(OfPatient):
     version: int = Field(exclude=True)
     doctor_id: int
+    access: Access
     created_at: datetime
     updated_at: datetime
 
@@ -28,6 +43,7 @@ class MappingDetails(OfPatient):
     doctor_id: int
     doctor_name: str = Field(examples=["Dr. Grace Okafor"])
     specialty: str = Field(examples=["Cardiology"])
+    access: Access
     created_at: datetime
     updated_at: datetime
 
@@ -46,14 +62,25 @@ class AlreadyAssigned(Conflict):
     detail = "This doctor is assigned to this patient already."
 
 
-def create(db: Database, new: NewMapping) -> CreatedMapping:
-    """Raises NotFound for the patient or the doctor, and AlreadyAssigned."""
+class DoctorHasNoAccount(Conflict):
+    """Patients are opened to a doctor's account, and this doctor has none.
+
+    Whoever made the entry in the directory invites the doctor: `POST /api/invitations` with kind `doctor`. Once the
+    doctor's account has accepted, change `access` with `PATCH /api/mappings/{id}`.
+    """
+
+    slug, title = "doctor-has-no-account", "The doctor has no account"
+    detail = "This doctor has no account that the patient could be opened to."
+
+
+def create(db: Database, new: NewMapping) -> Mapping:
+    """Raises NotFound for the patient or the doctor, AlreadyAssigned, and DoctorHasNoAccount."""
     mapping = db.row(
-        CreatedMapping,
-        """
-        INSERT INTO mappings (owner_id, patient_id, doctor_id)
-        VALUES (%(owner_id)s, %(patient_id)s, %(doctor_id)s)
-        RETURNING id, patient_id, doctor_id, version, created_at, updated_at
+        Mapping,
+        f"""
+        INSERT INTO mappings (owner_id, patient_id, doctor_id, access)
+        VALUES (%(owner_id)s, %(patient_id)s, %(doctor_id)s, %(access)s)
+        RETURNING {COLUMNS}
         """,
         owner_id=db.user_id,
         **dict(new),
@@ -61,6 +88,7 @@ def create(db: Database, new: NewMapping) -> CreatedMapping:
             "mappings_pair_key": AlreadyAssigned,
             "mappings_patient_fkey": lambda: PatientNotFound("There is no patient with this patient_id."),
             "mappings_doctor_fkey": lambda: DoctorNotFound("There is no doctor with this doctor_id."),
+            "mappings_doctor_account": DoctorHasNoAccount,
         },
     )
     assert mapping
@@ -72,8 +100,8 @@ def search(db: Database, query: PageQuery) -> Page[MappingDetails]:
         MappingDetails,
         """
         SELECT m.id, m.patient_id, p.name AS patient_name, m.doctor_id, d.name AS doctor_name, d.specialty,
-               m.created_at, m.updated_at
-          FROM (SELECT id, owner_id, patient_id, doctor_id, created_at, updated_at
+               m.access, m.created_at, m.updated_at
+          FROM (SELECT id, owner_id, patient_id, doctor_id, access, created_at, updated_at
                   FROM mappings
                  WHERE id > coalesce(%(cursor)s, 0)
                  ORDER BY id
@@ -87,6 +115,26 @@ def search(db: Database, query: PageQuery) -> Page[MappingDetails]:
     return page(MappingDetails, mappings, query)
 
 
+def update(db: Database, id: int, change: MappingChange, if_match: list[int] | None) -> Mapping:
+    """Raises NotFound, also for a mapping of another user, Stale, and DoctorHasNoAccount."""
+    mapping = db.row(
+        Mapping,
+        f"""
+        UPDATE mappings
+           SET access = coalesce(%(access)s, access)
+         WHERE id = %(id)s AND {IF_MATCH}
+        RETURNING {COLUMNS}
+        """,
+        id=id,
+        access=change.access,
+        if_match=if_match,
+        constraints={"mappings_doctor_account": DoctorHasNoAccount},
+    )
+    if mapping is None:
+        raise _refusal(db, id)
+    return mapping
+
+
 def delete(db: Database, id: int, if_match: list[int] | None) -> None:
     """Raises NotFound, also for a mapping of another user, and Stale when its version is none of `if_match`."""
     deleted = db.execute(
@@ -98,6 +146,10 @@ def delete(db: Database, id: int, if_match: list[int] | None) -> None:
         if_match=if_match,
     )
     if not deleted:
-        if db.execute("SELECT id FROM mappings WHERE id = %(id)s", id=id):
-            raise Stale("The mapping has another version than If-Match says.")
-        raise MappingNotFound
+        raise _refusal(db, id)
+
+
+def _refusal(db: Database, id: int) -> Refusal:
+    if db.execute("SELECT id FROM mappings WHERE id = %(id)s", id=id):
+        return Stale("The mapping has another version than If-Match says.")
+    return MappingNotFound()

@@ -1,7 +1,8 @@
 """The warm connection, and the database as one caller sees it.
 
-Every transaction begins with `act_as`: who is acting is a setting of the transaction, and row-level security does the
-rest. This file alone knows how a message to PostgreSQL is put together.
+Every transaction begins with `act_as`, or with `act_for` where a delegate acts for an owner: who is acting is a setting
+of the transaction, and row-level security does the rest. This file alone knows how a message to PostgreSQL is put
+together.
 """
 
 import select
@@ -9,20 +10,21 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any, LiteralString, TypeVar
+from typing import Any, Literal, LiteralString, TypeVar
 
 import psycopg
 from psycopg import ClientCursor, Connection, Cursor
-from psycopg.errors import DeadlockDetected, SerializationFailure
+from psycopg.errors import DeadlockDetected, ReadOnlySqlTransaction, SerializationFailure
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 from pydantic import BaseModel
 
-from healthcare.errors import Refusal, Unavailable
+from healthcare.errors import NotDelegated, ReadOnly, Refusal, Unavailable
 from healthcare.platform.settings import settings
 
 _BEGIN: LiteralString = "BEGIN;\n"
 _ACT_AS: LiteralString = "SELECT act_as(%(_user_id)s, %(_role)s, %(_request_id)s);\n"
+_ACT_FOR: LiteralString = "SELECT act_for(%(_actor_id)s, %(_user_id)s, %(_purpose)s, %(_request_id)s);\n"
 
 IF_MATCH: LiteralString = "(%(if_match)s::bigint[] IS NULL OR version = ANY (%(if_match)s))"
 """Part of a WHERE: the row's version is one of If-Match, or none was sent."""
@@ -39,6 +41,10 @@ Constraints = Mapping[str, Callable[[], Refusal]]
 """What to raise when PostgreSQL refuses a statement by the constraint of that name."""
 
 NO_CONSTRAINTS: Constraints = MappingProxyType({})
+_OF_ACTING: Constraints = {"not_delegated": NotDelegated, "read_only": ReadOnly}
+
+Purpose = Literal["read", "disclose", "write"]
+"""What a request is for; `disclose` reads and writes down that it was read."""
 
 _connection: Connection[Any] | None = None
 
@@ -105,8 +111,8 @@ def translated_errors(constraints: Constraints = NO_CONSTRAINTS) -> Iterator[Non
         yield
     except psycopg.Error as error:
         state = error.sqlstate or ""
-        if (constraint := error.diag.constraint_name) and constraint in constraints:
-            raise constraints[constraint]() from error
+        if (refusal := {**_OF_ACTING, **constraints}.get(error.diag.constraint_name or "")) is not None:
+            raise refusal() from error
         if state.startswith(_LOST) or (not state and isinstance(error, psycopg.OperationalError)):
             disconnect()
             raise ConnectionLost(retry_after=settings().database_retry_after) from error
@@ -118,12 +124,34 @@ def translated_errors(constraints: Constraints = NO_CONSTRAINTS) -> Iterator[Non
 
 
 class Database:
-    """The database as one caller sees it. `user_id` is None where nobody has signed in."""
+    """The database as one caller sees it.
 
-    def __init__(self, user_id: int | None, role: str, request_id: str) -> None:
-        self.user_id = user_id
-        self.is_admin = role == "admin"
-        self._caller = {"_user_id": user_id, "_role": role, "_request_id": request_id}
+    `user_id` is whose data it is, and None where nobody has signed in; `actor_id` is who asks, another one for a
+    delegate.
+    """
+
+    def __init__(
+        self,
+        actor_id: int | None,
+        role: str,
+        request_id: str,
+        *,
+        acting_for: int | None = None,
+        purpose: Purpose = "write",
+    ) -> None:
+        """`acting_for` is the owner whose delegate the caller says to be; the database decides whether that is so."""
+        self.actor_id = actor_id
+        self.user_id = acting_for or actor_id
+        self.is_admin = role == "admin" and acting_for is None
+        self._act = _ACT_FOR if acting_for else _ACT_AS
+        self._is_read_by_delegate = acting_for is not None and purpose == "read"
+        self._caller = {
+            "_actor_id": actor_id,
+            "_user_id": self.user_id,
+            "_role": role,
+            "_purpose": purpose,
+            "_request_id": request_id,
+        }
         self._in_transaction: Connection[Any] | None = None
 
     def rows(
@@ -176,9 +204,9 @@ class Database:
         connection = self._in_transaction or connect()
         cursor = connection.cursor(row_factory=dict_row)
         if not self._in_transaction:
-            query = _ACT_AS + query
+            query = self._act + query
         elif connection.pgconn.transaction_status == TransactionStatus.IDLE:
-            query = _BEGIN + _ACT_AS + query
+            query = _BEGIN + self._act + query
         try:
             cursor.execute(query, values | self._caller)
         except (DeadlockDetected, SerializationFailure):
@@ -186,6 +214,11 @@ class Database:
                 raise
             time.sleep(0.05)  # until the other transaction has taken its locks
             cursor.execute(query, values | self._caller)
+        except ReadOnlySqlTransaction as error:
+            # Nothing that reads should write: it was act_for that refused, and no server that is read-only.
+            if self._is_read_by_delegate:
+                raise ReadOnly from error
+            raise
         while cursor.nextset():
             pass
         return cursor

@@ -32,6 +32,16 @@ from healthcare.web.request import Request
 
 Handler = Callable[..., Output | None]
 
+# What everybody does for themselves: these routes take no Acting-For.
+_IN_PERSON = (
+    "/api/auth/",
+    "/api/invitations",
+    "/api/delegates",
+    "/api/owners",
+    "/api/practice/patients",
+    "/api/webhooks",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -42,6 +52,8 @@ class Route:
     open: bool
     location: str | None
     refusals: tuple[type[Refusal], ...]
+    discloses: bool
+    shows_secret: bool
     body: type[BaseModel] | None = None
     query: type[BaseModel] = Input
     parameters: frozenset[str] = frozenset()
@@ -49,8 +61,15 @@ class Route:
 
     @property
     def takes_key(self) -> bool:
-        """Whether it takes an Idempotency-Key: it creates something for somebody who is signed in."""
-        return self.status == 201 and not self.open
+        """Whether it takes an Idempotency-Key: it creates something for somebody who is signed in.
+
+        An answer that shows a secret is not kept to be given again.
+        """
+        return self.status == 201 and not self.open and not self.shows_secret
+
+    @property
+    def takes_acting_for(self) -> bool:
+        return not self.open and not self.path.startswith(_IN_PERSON)
 
     @property
     def if_match(self) -> bool:
@@ -73,8 +92,14 @@ class Api:
         open: bool = False,
         location: str | None = None,
         refusals: Sequence[type[Refusal]] = (),
+        discloses: bool = False,
+        shows_secret: bool = False,
     ) -> Callable[[Handler], Handler]:
-        """`location` is a template of the answer's fields. `refusals` are those that the parameters do not imply."""
+        """`location` is a template of the answer's fields. `refusals` are those that the parameters do not imply.
+
+        A GET that writes down who read `discloses`, so that a delegate who may only read may do it. An answer that
+        `shows_secret` is not kept for an Idempotency-Key.
+        """
 
         def register(handler: Handler) -> Handler:
             types = get_type_hints(handler, include_extras=True)
@@ -86,6 +111,8 @@ class Api:
                 open,
                 location,
                 tuple(refusals),
+                discloses,
+                shows_secret,
                 body=types.get("body"),
                 query=types.get("query", Input),
                 parameters=frozenset(inspect.signature(handler).parameters),
@@ -120,6 +147,7 @@ class Api:
             status=status,
             duration_ms=round((time.perf_counter() - started) * 1000, 1),
             user_id=request.user_id,
+            acting_for=request.acting_for,
             resource_id=request.resource_id(),
             patients=patients or None,
             request_id=request.id,
@@ -130,7 +158,9 @@ class Api:
         route = self.routes.get((request.method, request.resource))
         if route is None:
             raise NotFound
-        db = Database(None, "anonymous", request.id) if route.open else request.database()
+        if not route.takes_acting_for:
+            request.refuse_acting_for()
+        db = Database(None, "anonymous", request.id) if route.open else request.database(discloses=route.discloses)
         arguments = request.arguments(route.path_types, route.query, route.body, route.parameters)
         if "db" in route.parameters:
             arguments["db"] = db

@@ -25,13 +25,14 @@ def once(db: Database, key: str, fingerprint: bytes, answer: Callable[[], dict[s
         claimed = db.execute(
             """
             SELECT forget_idempotency_keys();
-            INSERT INTO idempotency_keys (user_id, key, fingerprint)
-            VALUES (%(user_id)s, %(key)s, %(fingerprint)s)
-            ON CONFLICT (user_id, key) DO UPDATE
+            INSERT INTO idempotency_keys (user_id, actor_id, key, fingerprint)
+            VALUES (%(user_id)s, %(actor_id)s, %(key)s, %(fingerprint)s)
+            ON CONFLICT (user_id, actor_id, key) DO UPDATE
                SET fingerprint = excluded.fingerprint, response = NULL, created_at = now()
              WHERE idempotency_keys.created_at < now() - interval '24 hours'
             """,
             user_id=db.user_id,
+            actor_id=db.actor_id,
             key=key,
             fingerprint=fingerprint,
             constraints={"idempotency_keys_user_id_fkey": AccountGone},
@@ -42,9 +43,10 @@ def once(db: Database, key: str, fingerprint: bytes, answer: Callable[[], dict[s
                 """
                 UPDATE idempotency_keys
                    SET response = %(response)s
-                 WHERE user_id = %(user_id)s AND key = %(key)s
+                 WHERE user_id = %(user_id)s AND actor_id = %(actor_id)s AND key = %(key)s
                 """,
                 user_id=db.user_id,
+                actor_id=db.actor_id,
                 key=key,
                 response=json.dumps(response),
             )
@@ -54,9 +56,10 @@ def once(db: Database, key: str, fingerprint: bytes, answer: Callable[[], dict[s
             """
             SELECT fingerprint, response
               FROM idempotency_keys
-             WHERE user_id = %(user_id)s AND key = %(key)s
+             WHERE user_id = %(user_id)s AND actor_id = %(actor_id)s AND key = %(key)s
             """,
             user_id=db.user_id,
+            actor_id=db.actor_id,
             key=key,
         )
     assert stored

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 from healthcare.database.connection import Database
 from healthcare.errors import BodyTooLarge, Invalid, MalformedBody, Unauthenticated, UnsupportedMediaType
-from healthcare.fields import PATTERN_IN_WORDS, Input
+from healthcare.fields import PATTERN_IN_WORDS, IdText, Input
 
 BODY_LIMIT = 100 * 1024
 PROBLEMS_SHOWN = 100
@@ -26,6 +26,8 @@ TYPE_IN_WORDS = {
     "date_from_datetime_parsing": "Input should be a date as YYYY-MM-DD",
     "date_from_datetime_inexact": "Input should be a date as YYYY-MM-DD",
 }
+
+_OWNER_ID: TypeAdapter[int | None] = TypeAdapter(IdText | None)
 
 Problems = list[tuple[str, str]]
 """A pointer and a text each: JSON Pointer into the body, `query/x`, `path/x` or `header/x`."""
@@ -47,15 +49,30 @@ class Request:
         self.path: str = event["path"]
         self.query: dict[str, str] = dict(event.get("queryStringParameters") or {})
         self.user_id: str | None = self._caller.get("user_id")
+        self.acting_for: int | None = None  # once it has been read
 
-    def database(self) -> Database:
-        """As the caller sees it. Raises Unauthenticated.
+    def refuse_acting_for(self) -> None:
+        if "acting-for" in self._headers:
+            raise Invalid([("header/acting-for", "This route takes no Acting-For")])
+
+    def database(self, *, discloses: bool) -> Database:
+        """As the caller sees it, or the owner for whom the caller acts. Raises Unauthenticated and Invalid.
 
         API Gateway caches what the authorizer said, so a token's end is looked at for each request.
         """
         if "user_id" not in self._caller or time.time() >= int(self._caller["exp"]):
             raise Unauthenticated
-        return Database(int(self._caller["user_id"]), self._caller["role"], self.id)
+        try:
+            self.acting_for = _OWNER_ID.validate_python(self._headers.get("acting-for"))
+        except ValidationError as error:
+            raise Invalid(_problems(error, "header/acting-for")) from None
+        return Database(
+            int(self._caller["user_id"]),
+            self._caller["role"],
+            self.id,
+            acting_for=self.acting_for,
+            purpose="write" if self.method != "GET" else "disclose" if discloses else "read",
+        )
 
     def arguments(
         self,
