@@ -11,7 +11,7 @@ from healthcare.invitations import (
     CodeNotFound,
     Invitation,
     NewInvitation,
-    NewInvitationWithCode,
+    InvitationWithCode,
 )
 from healthcare.web.api import Api
 
@@ -19,7 +19,7 @@ api = Api()
 
 
 @api.route("POST", "/api/invitations", status=201, shows_secret=True, refusals=[DoctorNotFound, NotYourDoctor])
-def create_invitation(db: Database, body: NewInvitation) -> NewInvitationWithCode:
+def create_invitation(db: Database, body: NewInvitation) -> InvitationWithCode:
     """Invite somebody to act for you, or a doctor's account
 
     Give `code` to whom you invite, in a way that nobody else sees. It is good for one use and for 7 days. Only the

@@ -16,7 +16,7 @@ def doctor(bob: Client) -> int:
 def test_a_doctor_is_assigned_to_a_patient(ann: Client, patient: int, doctor: int) -> None:
     answer = ann.post("/api/mappings", {"patient_id": patient, "doctor_id": doctor})
     mapping = answer.expect(201)
-    assert mapping.keys() == {"id", "patient_id", "doctor_id", "created_at", "updated_at"}
+    assert mapping.keys() == {"id", "patient_id", "doctor_id", "access", "created_at", "updated_at"}
     assert (mapping["patient_id"], mapping["doctor_id"]) == (patient, doctor)
     assert answer.headers["Location"] == f"/v1/api/mappings/{mapping['id']}"
     names = {"patient_name": "Zoë", "doctor_name": "Dr. Who", "specialty": "Time"}

@@ -11,8 +11,19 @@ from tools.openapi.events import day
 
 OPENAPI = json.loads(Path("functions/docs/openapi.json").read_text("utf-8"))
 
-# Where the sample day does not go well: nobody was given this refresh token.
-ODD = {"auth/refresh": 401}
+# Where the sample day does not go well: nobody was given this refresh token or this code, nobody acts for the user, and
+# the user is no doctor.
+ODD = {
+    "auth/refresh": 401,
+    "sharing/accept_invitation": 404,
+    "sharing/change_delegate": 404,
+    "sharing/delete_delegate": 404,
+    "sharing/leave_owner": 404,
+    "practice/read": 404,
+    "practice/list_patients": 404,
+    "practice/read_patient": 404,
+    "doctors/unlink": 404,
+}
 OF_NO_DATABASE = ("docs",)
 
 

@@ -2,9 +2,6 @@
 
 from collections.abc import Callable
 
-import pytest
-
-from tests.conftest import Database
 from tests.gateway import Client
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args, get_type_hints
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, RootModel, TypeAdapter
 from pydantic.fields import FieldInfo
 from samcli.yamlhelper import yaml_parse
 
@@ -61,16 +61,19 @@ def answer_of(route: Route) -> type[BaseModel] | None:
 def sample(model: type[BaseModel]) -> Json:
     """A body or an answer, as JSON, put together from the examples that stand on the fields of the model.
 
-    A field of an answer that has none shows that of the same field of the bodies in its module.
+    A field of an answer that has none shows that of the same field of the bodies in its module, or its parents'.
     """
     extra = model.model_config.get("json_schema_extra")
     if isinstance(extra, dict) and "examples" in extra:
         examples: Any = extra["examples"]
         return dict(examples[0])
+    if issubclass(model, RootModel):
+        return sample(get_args(model.model_fields["root"].annotation)[0])
     if issubclass(model, Page):
         (item,) = get_args(model.model_fields["items"].annotation)
         return {"items": [sample(item)], "next_cursor": None}
-    bodies = [kind for kind in vars(sys.modules[model.__module__]).values() if _is_body(kind)]
+    modules = [sys.modules[parent.__module__] for parent in reversed(model.__mro__)]
+    bodies = [kind for module in modules for kind in vars(module).values() if _is_body(kind)]
     shown: dict[str, FieldInfo] = {}
     for body in bodies:
         shown |= {name: field for name, field in body.model_fields.items() if field.examples}

@@ -17,7 +17,9 @@ from healthcare.errors import (
     InternalError,
     Invalid,
     MalformedBody,
+    NotDelegated,
     NotFound,
+    ReadOnly,
     Refusal,
     Stale,
     TooManyAttempts,
@@ -97,6 +99,12 @@ PARAMETERS: Json = {
         "in": "header",
         "description": "The `ETag` that you have already; 304 if it is still the newest.",
         "schema": {"type": "string"},
+    },
+    "ActingFor": {
+        "name": "Acting-For",
+        "in": "header",
+        "description": "Whom you act for: the `user_id` of one of `GET /api/owners`. Everything is as if they asked.",
+        "schema": {"type": "string", "pattern": "^[1-9][0-9]{0,18}$"},
     },
     "IdempotencyKey": {
         "name": "Idempotency-Key",
@@ -258,6 +266,7 @@ def _parameters(route: Route, has_etag: bool) -> Iterator[Json]:
         is_shared = parameter["name"] in PageQuery.model_fields and issubclass(route.query, PageQuery)
         yield {"$ref": f"#/components/parameters/{parameter['name'].capitalize()}"} if is_shared else parameter
     headers = {
+        "ActingFor": route.takes_acting_for,
         "IdempotencyKey": route.takes_key,
         "IfMatch": route.if_match,
         "IfNoneMatch": has_etag and route.method == "GET",
@@ -308,6 +317,8 @@ def _refusals(route: Route) -> Iterator[type[Refusal]]:
         (BodyTooLarge, takes_body),
         (UnsupportedMediaType, takes_body),
         (Unauthenticated, not route.open),
+        (NotDelegated, route.takes_acting_for),
+        (ReadOnly, route.takes_acting_for and route.method != "GET"),
         (NotFound, bool(route.path_types) and NotFound.slug not in declared),
         (Stale, route.if_match),
         (Invalid, True),

@@ -16,7 +16,7 @@ DelegateAccess = TypeAliasType("DelegateAccess", Literal["read", "write"])
 
 
 class DelegateChange(Input):
-    access: DelegateAccess = unchanged()
+    access: DelegateAccess = unchanged(example="read")
 
 
 class Delegate(Row):

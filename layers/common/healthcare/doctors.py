@@ -40,7 +40,7 @@ class NewDoctor(Input):
 class DoctorChange(NewDoctor, json_schema_extra={"examples": [{"specialty": "Paediatric cardiology", "email": None}]}):
     name: Name = unchanged()
     specialty: Specialty = unchanged()
-    verified: bool = Field(default_factory=lambda: False, description="Only an admin may set it.")
+    verified: bool = unchanged("Only an admin may set it.")
 
 
 class Doctor(Row):

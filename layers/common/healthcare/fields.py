@@ -42,9 +42,10 @@ class Input(BaseModel):
     model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
-def unchanged() -> Any:
+def unchanged(description: str | None = None, *, example: object = None) -> Any:
     """The default of a field in a JSON merge patch (RFC 7396): when it is absent, it stays as it is."""
-    return Field(default_factory=lambda: None)
+    examples = None if example is None else [example]
+    return Field(default_factory=lambda: None, description=description, examples=examples)
 
 
 class Output(BaseModel):

@@ -72,7 +72,7 @@ class Invitation(Row):
     created_at: datetime
 
 
-class NewInvitationWithCode(Invitation):
+class InvitationWithCode(Invitation):
     code: str = Field(
         description="Shown this once. Whoever sends it to `POST /api/invitations/accept` is who you invited.",
         examples=["MFRGGZDFMZTWQ2LKNNWG23TPOBYXE43U"],
@@ -117,7 +117,7 @@ class AlreadyLinked(Conflict):
     detail = "Your account is linked to another doctor already."
 
 
-def create(db: Database, new: NewInvitation) -> NewInvitationWithCode:
+def create(db: Database, new: NewInvitation) -> InvitationWithCode:
     """Raises NotFound and Forbidden for the doctor."""
     code = b32encode(token_bytes(20)).decode()
     invitation = db.row(
@@ -142,7 +142,7 @@ def create(db: Database, new: NewInvitation) -> NewInvitationWithCode:
         assert new.doctor_id
         doctors.get(db, new.doctor_id)
         raise NotYourDoctor("Only its creator or an admin may invite a doctor's account.")
-    return NewInvitationWithCode(**dict(invitation), code=code)
+    return InvitationWithCode(**dict(invitation), code=code)
 
 
 def search(db: Database, query: PageQuery) -> Page[Invitation]:

@@ -27,7 +27,7 @@ class NewMapping(Input):
 
 
 class MappingChange(Input):
-    access: Access = unchanged()
+    access: Access = unchanged(example="none")
 
 
 class Mapping(OfPatient):
