@@ -1,6 +1,6 @@
 from healthcare import delegates, invitations
 from healthcare.database.connection import Database
-from healthcare.delegates import Delegate, DelegateChange, RepresentedOwner
+from healthcare.delegates import Delegate, DelegateChange, DelegationNotFound, RepresentedOwner
 from healthcare.doctors import DoctorNotFound, NotYourDoctor
 from healthcare.errors import TooManyAttempts
 from healthcare.fields import IdText, Page, PageQuery
@@ -79,7 +79,7 @@ def list_owners(db: Database, query: PageQuery) -> Page[RepresentedOwner]:
     return delegates.search_owners(db, query)
 
 
-@api.route("DELETE", "/api/owners/{id}", status=204)
+@api.route("DELETE", "/api/owners/{id}", status=204, refusals=[DelegationNotFound])
 def leave_owner(db: Database, id: IdText, if_match: list[int] | None) -> None:
     """Stop acting for an owner"""
     return delegates.leave_owner(db, id, if_match)

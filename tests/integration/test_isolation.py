@@ -1,13 +1,307 @@
 """What one account gets of another's, and what each database role cannot do even when it is given SQL."""
 
+import json
+import os
+import re
+import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import psycopg
 import pytest
 from psycopg import errors
+from pydantic import BaseModel, ValidationError
 
+from healthcare.accounts.passwords import hashed
+from healthcare.web.api import Route
 from tests.conftest import TEMPLATE, Database
-from tests.gateway import Answer, Client, routes
+from tests.gateway import Answer, Client, Gateway
+from tools.openapi.declared import routes
+from tools.openapi.events import day, events
+
+# Every route as everybody -------------------------------------------------------------------------------------------
+#
+# The sample events are one user's day, and their ids are those of the first rows. Ann lives it, up to the deletions;
+# then each of the others sends the same to the same ids. A new route is among them by itself.
+
+ANN, READER, WRITER, DOCTOR, RECEPTION, STRANGER = range(1, 7)
+OF_ANN = " of Ann"  # in every text of hers that may hold it
+NOBODYS = 999_999
+
+# What is everybody's to read: the directory, and what is said of its entries.
+PUBLIC = "/api/doctors"
+
+# What is between Ann and one of the others: a delegate knows her name and may leave, a doctor runs its own calendar.
+THEIRS = {READER: "/api/owners", WRITER: "/api/owners", DOCTOR: PUBLIC}
+
+
+@dataclass(frozen=True)
+class Sample:
+    name: str
+    route: Route
+    event: dict[str, Any]
+
+    @property
+    def is_public(self) -> bool:
+        return self.route.path.startswith(PUBLIC) and self.route.method == "GET"
+
+    @property
+    def names_a_row(self) -> bool:
+        return "{" in self.route.path or "_id" in (self.event["body"] or "")
+
+
+@cache
+def samples() -> list[Sample]:
+    declared = {(route.method, route.path): route for _, route in routes()}
+    by_name = dict(events())
+    found = [
+        Sample(name, declared[by_name[name]["httpMethod"], by_name[name]["resource"]], by_name[name])
+        for name in day()
+        if not name.startswith("docs/")
+    ]
+    return [sample for sample in found if not sample.route.open]
+
+
+def _marked(model: type[BaseModel], body: dict[str, Any]) -> dict[str, Any]:
+    """The body with a mark in each text where its model admits it."""
+    for name, value in body.items():
+        if isinstance(value, str):
+            try:
+                model.model_validate_json(json.dumps(body | {name: value + OF_ANN}))
+            except ValidationError:
+                continue
+            body[name] = value + OF_ANN
+    return body
+
+
+class World:
+    """Ann's rows, and who else there is."""
+
+    def __init__(self, gateway: Gateway, database: Database) -> None:
+        self.gateway = gateway
+        self.database = database
+        with database.connect() as connection:
+            for id in (ANN, READER, WRITER, DOCTOR, RECEPTION, STRANGER):
+                connection.execute(
+                    "INSERT INTO users (id, name, email, password_hash) VALUES (%s, %s, %s, %s)",
+                    [id, f"User {id}", f"user-{id}@example.org", hashed("some password")],
+                )
+        for sample in samples():
+            if sample.route.method != "DELETE":
+                self.ask(sample, ANN, mark=not sample.route.path.startswith(PUBLIC))
+        with database.connect() as connection:
+            connection.execute(
+                """
+                INSERT INTO delegates (owner_id, user_id, access)
+                VALUES (%s, %s, 'read'), (%s, %s, 'write'), (%s, %s, 'write')
+                """,
+                [ANN, READER, ANN, WRITER, DOCTOR, RECEPTION],
+            )
+            connection.execute("UPDATE doctors SET account_id = %s", [DOCTOR])
+
+    def open_patient(self, access: str) -> None:
+        with self.database.connect() as connection:
+            connection.execute("UPDATE mappings SET access = %s WHERE owner_id = %s", [access, ANN])
+
+    def ask(
+        self, sample: Sample, caller: int, *, acting_for: int | None = None, mark: bool = False, id: int | None = None
+    ) -> Answer:
+        """`id` takes the place of every id that is not a doctor's."""
+        event = deepcopy(sample.event)
+        event["requestContext"]["authorizer"] |= {"user_id": str(caller), "principalId": str(caller)}
+        if acting_for:
+            event["headers"]["Acting-For"] = str(acting_for)
+            event["multiValueHeaders"]["Acting-For"] = [str(acting_for)]
+        if mark and sample.route.body:
+            event["body"] = json.dumps(_marked(sample.route.body, json.loads(event["body"])))
+        if id:
+            event["body"] = event["body"] and re.sub(r'("(?!doctor)\w+_id": )\d+', rf"\g<1>{id}", event["body"])
+            if not sample.route.path.startswith(PUBLIC):
+                event["pathParameters"] = event["pathParameters"] and dict.fromkeys(event["pathParameters"], str(id))
+        answer = self.gateway.environments[sample.name.partition("/")[0]].invoke(event)
+        return Answer(answer["statusCode"], answer["headers"], answer["body"])
+
+    def rows_of_ann(self) -> dict[str, object]:
+        """All that is Ann's, in whichever table; who else read it is written down beside it."""
+        found = {}
+        with self.database.connect() as connection:
+            columns = connection.execute(
+                """
+                SELECT table_name, min(column_name)
+                  FROM information_schema.columns
+                  JOIN pg_class ON relname = table_name AND relkind = 'r'
+                 WHERE table_schema = 'public' AND column_name IN ('owner_id', 'created_by')
+                   AND table_name NOT IN ('disclosures', 'audit_heads')
+                 GROUP BY table_name
+                """
+            ).fetchall()
+            for table, column in [*columns, ("users", "id")]:
+                found[table] = connection.execute(
+                    f"SELECT jsonb_agg(to_jsonb(t) ORDER BY t::text) FROM {table} t WHERE {column} = %s", [ANN]
+                ).fetchone()
+        return found
+
+    @contextmanager
+    def twin(self) -> Iterator[None]:
+        """Inside, everything goes to a copy of the database."""
+        for environment in self.gateway.environments.values():
+            environment.disconnect()
+        name = f"twin_{secrets.token_hex(6)}"
+        with psycopg.connect(self.database.server.conninfo(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {self.database.name} STRATEGY FILE_COPY")
+            os.environ["PGDATABASE"] = name
+            yield
+            for environment in self.gateway.environments.values():
+                environment.disconnect()
+            os.environ["PGDATABASE"] = self.database.name
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def everyone(gateway: Gateway, database: Database) -> World:
+    return World(gateway, database)
+
+
+def test_ann_has_a_row_in_every_table_that_rows_are_kept_apart_in(everyone: World) -> None:
+    assert [table for table, rows in everyone.rows_of_ann().items() if rows == (None,)] == []
+
+
+@pytest.mark.parametrize("caller", [STRANGER, READER, WRITER, DOCTOR], ids=["stranger", "reader", "writer", "doctor"])
+def test_without_acting_for_her_nobody_gets_anything_of_anns(
+    everyone: World, caller: int, subtests: pytest.Subtests
+) -> None:
+    before = everyone.rows_of_ann()
+    for sample in samples():
+        if sample.route.path.startswith(THEIRS.get(caller, "nothing")):
+            continue
+        with subtests.test(sample.name):
+            answer = everyone.ask(sample, caller)
+            assert OF_ANN not in answer.text
+            if sample.is_public:
+                assert answer.status in (200, 404)
+            elif "{" in sample.route.path:
+                assert answer.status in (403, 404)
+            elif '"items"' in answer.text:
+                assert 1 not in [item["id"] for item in answer.json["items"]]
+    assert everyone.rows_of_ann() == before
+
+
+def test_what_is_anns_answers_a_stranger_as_what_does_not_exist(everyone: World, subtests: pytest.Subtests) -> None:
+    for sample in samples():
+        if sample.names_a_row and not sample.route.path.startswith(PUBLIC):
+            with subtests.test(sample.name):
+                hers = everyone.ask(sample, STRANGER)
+                nobodys = everyone.ask(sample, STRANGER, id=NOBODYS)
+                assert hers.status == nobodys.status
+                of_this_request = {"instance": "", "request_id": ""}
+                assert hers.json | of_this_request == nobodys.json | of_this_request
+
+
+def test_a_stranger_acts_for_nobody(everyone: World, subtests: pytest.Subtests) -> None:
+    before = everyone.rows_of_ann()
+    for sample in samples():
+        for owner in (ANN, STRANGER, NOBODYS):
+            with subtests.test(sample.name, owner=owner):
+                answer = everyone.ask(sample, STRANGER, acting_for=owner)
+                if sample.route.takes_acting_for:
+                    answer.refuse(403, "not-delegated")
+                else:
+                    answer.refuse(422, "validation")
+    assert everyone.rows_of_ann() == before
+
+
+def test_a_delegate_with_read_reads_what_ann_does_and_changes_nothing(
+    everyone: World, subtests: pytest.Subtests
+) -> None:
+    before = everyone.rows_of_ann()
+    for sample in samples():
+        with subtests.test(sample.name):
+            answer = everyone.ask(sample, READER, acting_for=ANN)
+            if not sample.route.takes_acting_for:
+                answer.refuse(422, "validation")
+            elif sample.route.method != "GET":
+                answer.refuse(403, "read-only")
+            else:
+                assert _comparable(answer) == _comparable(everyone.ask(sample, ANN))
+    assert everyone.rows_of_ann() == before
+
+
+def test_a_delegate_with_write_gets_what_ann_gets(everyone: World, subtests: pytest.Subtests) -> None:
+    sent = [sample for sample in samples() if sample.route.takes_acting_for]
+    with everyone.twin():
+        answers = [everyone.ask(sample, ANN) for sample in sent]
+    for sample, answer_to_ann in zip(sent, answers, strict=True):
+        with subtests.test(sample.name):
+            answer = everyone.ask(sample, WRITER, acting_for=ANN)
+            assert answer.status == answer_to_ann.status
+            if sample.route.method == "GET":
+                assert _comparable(answer) == _comparable(answer_to_ann)
+
+
+@pytest.mark.parametrize("access", ["none", "read", "write"])
+def test_a_doctors_account_reaches_what_is_opened_to_it(
+    everyone: World, access: str, subtests: pytest.Subtests
+) -> None:
+    everyone.open_patient(access)
+    before = everyone.rows_of_ann()
+    for sample in samples():
+        if not sample.route.path.startswith("/api/practice/patients"):
+            continue
+        with subtests.test(sample.name):
+            answer = everyone.ask(sample, DOCTOR)
+            if access == "none":
+                assert OF_ANN not in answer.text
+                assert answer.status == 404 or answer.json["items"] == []
+            elif sample.route.method == "GET":
+                assert (answer.status, OF_ANN in answer.text) in ((200, True), (404, False))
+            elif access == "read":
+                answer.refuse(403, "read-only")
+            else:
+                assert answer.status not in (403, 404)
+            everyone.ask(sample, RECEPTION, acting_for=DOCTOR).refuse(422, "validation")
+            everyone.ask(sample, STRANGER).refuse(404, "not-found")
+    if access != "write":
+        assert everyone.rows_of_ann() == before
+
+
+@pytest.mark.parametrize("access", ["none", "read", "write"])
+def test_neither_a_doctors_account_nor_its_reception_is_the_owner_of_a_patient_that_is_opened(
+    everyone: World, access: str, subtests: pytest.Subtests
+) -> None:
+    everyone.open_patient(access)
+    before = everyone.rows_of_ann()
+    for sample in samples():
+        if sample.route.path.startswith(("/api/practice", PUBLIC)):
+            continue
+        with subtests.test(sample.name):
+            for caller, acting_for in ((DOCTOR, None), (RECEPTION, None), (RECEPTION, DOCTOR)):
+                answer = everyone.ask(sample, caller, acting_for=acting_for)
+                assert OF_ANN not in answer.text
+                if "{" in sample.route.path:
+                    assert answer.status in (403, 404) or (acting_for and answer.status == 422)
+    assert everyone.rows_of_ann() == before
+
+
+def _comparable(answer: Answer) -> object:
+    """Without what differs between two requests, or between two who ask for the same owner."""
+
+    def stripped(value: Any) -> Any:
+        if isinstance(value, dict):
+            of_the_actor = ("actor_", "author_", "request_id")
+            return {name: stripped(inner) for name, inner in value.items() if not name.startswith(of_the_actor)}
+        if isinstance(value, list):
+            return [stripped(inner) for inner in value]
+        return re.sub(r"^\d{4}-\d\d-\d\dT.*", "", value) if isinstance(value, str) else value
+
+    body = answer.text
+    return answer.status, stripped(json.loads(body)) if body.startswith("{") else body
+
+
+# SQL as each role ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -17,66 +311,6 @@ def world(ann: Client, bob: Client) -> dict[str, int]:
     doctor = ann.create("/api/doctors", name="Ann's doctor", specialty="Time")
     mapping = ann.create("/api/mappings", patient_id=patient["id"], doctor_id=doctor["id"])
     return {"patient": patient["id"], "doctor": doctor["id"], "mapping": mapping["id"]}
-
-
-def _attempts(bob: Client, world: dict[str, int]) -> dict[tuple[str, str], Answer]:
-    """Every route of Bob's, aimed at what is Ann's."""
-    patient, doctor, mapping = world["patient"], world["doctor"], world["mapping"]
-    new_patient, new_doctor = {"name": "Bob was here"}, {"name": "Bob was here", "specialty": "Theft"}
-    return {
-        ("GET", "/api/patients/{id}"): bob.get(f"/api/patients/{patient}"),
-        ("PUT", "/api/patients/{id}"): bob.put(f"/api/patients/{patient}", new_patient),
-        ("PATCH", "/api/patients/{id}"): bob.patch(f"/api/patients/{patient}", new_patient),
-        ("DELETE", "/api/patients/{id}"): bob.delete(f"/api/patients/{patient}"),
-        ("GET", "/api/patients/{id}/doctors"): bob.get(f"/api/patients/{patient}/doctors"),
-        ("PUT", "/api/doctors/{id}"): bob.put(f"/api/doctors/{doctor}", new_doctor),
-        ("PATCH", "/api/doctors/{id}"): bob.patch(f"/api/doctors/{doctor}", {"name": "Bob was here"}),
-        ("DELETE", "/api/doctors/{id}"): bob.delete(f"/api/doctors/{doctor}"),
-        ("POST", "/api/mappings"): bob.post("/api/mappings", {"patient_id": patient, "doctor_id": doctor}),
-        ("GET", "/api/mappings/{id}"): bob.get(f"/api/mappings/{patient}"),
-        ("DELETE", "/api/mappings/{id}"): bob.delete(f"/api/mappings/{mapping}"),
-        ("GET", "/api/doctors/{id}"): bob.get(f"/api/doctors/{doctor}"),
-        ("GET", "/api/patients"): bob.get("/api/patients?q=ann"),
-        ("GET", "/api/mappings"): bob.get("/api/mappings"),
-        ("GET", "/api/audit"): bob.get(f"/api/audit?patient_id={patient}"),
-    }
-
-
-def test_no_route_gives_one_user_anything_of_anothers(
-    ann: Client, bob: Client, world: dict[str, int], database: Database
-) -> None:
-    before = _everything(database)
-    for (method, path), answer in _attempts(bob, world).items():
-        if (method, path) == ("GET", "/api/doctors/{id}"):
-            assert answer.expect(200)["name"] == "Ann's doctor"
-        elif path.startswith("/api/doctors"):
-            answer.refuse(403, "forbidden")
-        elif "{id}" in path or method == "POST":
-            answer.refuse(404, "not-found")
-        else:
-            assert answer.expect(200) == {"items": [], "next_cursor": None}
-        assert "patient's" not in answer.text
-        assert "7946" not in answer.text
-    assert _everything(database) == before
-
-
-def test_what_is_anothers_answers_as_what_does_not_exist(bob: Client, world: dict[str, int]) -> None:
-    nothing = dict.fromkeys(world, 999_999)
-    for route, answer in _attempts(bob, world).items():
-        if "doctors" in route[1] and "patients" not in route[1]:
-            continue  # the directory is everybody's
-        other = _attempts(bob, nothing | {"doctor": world["doctor"]})[route]
-        of_this_request = {"instance", "request_id"}
-        assert {k: v for k, v in answer.json.items() if k not in of_this_request} == {
-            k: v for k, v in other.json.items() if k not in of_this_request
-        }
-
-
-def test_the_attempts_cover_every_route_that_names_or_lists_rows(bob: Client, world: dict[str, int]) -> None:
-    own = {("POST", "/api/patients"), ("POST", "/api/doctors"), ("GET", "/api/doctors")}
-    covered = _attempts(bob, world).keys() | own
-    protected = {(method, path) for method, path, folder, is_open in routes() if not is_open and folder != "auth"}
-    assert protected == covered
 
 
 def _everything(database: Database) -> object:

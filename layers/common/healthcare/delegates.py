@@ -40,7 +40,7 @@ class DelegateNotFound(NotFound):
     detail = "There is no delegate with this id."
 
 
-class OwnerNotFound(NotFound):
+class DelegationNotFound(NotFound):
     detail = "There is no account with this id that you act for."
 
 
@@ -128,4 +128,4 @@ def leave_owner(db: Database, id: int, if_match: list[int] | None) -> None:
     if not deleted:
         if db.execute("SELECT id FROM my_owners WHERE id = %(id)s", id=id):
             raise Stale("The owner has changed your access since the version in If-Match.")
-        raise OwnerNotFound
+        raise DelegationNotFound
