@@ -154,7 +154,7 @@ def test_moto_that_dies_is_started_again_with_the_same_keys(run: LocalRun) -> No
         assert read_me(run, log_in(run)) == 200
 
 
-def test_a_database_of_other_migrations_is_one_sentence(run: LocalRun) -> None:
+def test_a_database_of_other_migrations_is_told_with_what_to_do(run: LocalRun) -> None:
     with run:
         pass
     with (
@@ -169,7 +169,7 @@ def test_a_database_of_other_migrations_is_one_sentence(run: LocalRun) -> None:
     assert len(run.lines) == 2 + ("Running as root" in run.output), run.output
     with pytest.raises(MigrationError) as error, EmbeddedPostgres(run.folder / "postgres") as server:
         migrate(server.conninfo(dbname="healthcare"))
-    assert run.lines[-1] == str(error.value)
+    assert run.lines[-1] == f"{error.value} `make clean` removes it, with all its data."
     LocalRun(run.folder).clean()
 
 
