@@ -37,6 +37,5 @@ class Template:
             folder=Path(config.code_abs_path),
             layers=tuple(Path(layer.codeuri).resolve() for layer in config.layers),
             timeout=config.timeout,
-            # Empty is what SAM CLI can't resolve: the function's own default counts.
-            variables={name: value for name, value in config.env_vars.resolve().items() if value},
+            variables=config.env_vars.resolve(),
         )
