@@ -1,11 +1,11 @@
 """`python -m local`: runs the whole API on this machine until Ctrl-C.
 
-This process only watches over the one that does the work, `local.run`, which has a session of its own. Ctrl-C in a
-terminal so reaches this process alone, which asks the other to stop by closing a pipe; the death of this process,
-even by SIGKILL, closes that pipe too; and whatever the other leaves behind is found by its session.
+This process watches over the one that does the work, `local.run`, which has a session of its own. So Ctrl-C in a
+terminal reaches this process alone. It asks the other one to stop by closing a pipe, which its death, even by SIGKILL,
+does too. What the other one leaves behind is found by its session.
 """
 
-from __future__ import annotations  # so that an old Python comes as far as the sentence about its age
+from __future__ import annotations  # an old Python must get as far as the sentence about its age
 
 import fcntl
 import os

@@ -78,9 +78,8 @@ class Console:
                 # awslambdaric keeps the lines of one message together with carriage returns.
                 self._print("\n".join(f"    {part}" for part in line.split("\r")))
             elif "_aws" not in fields:  # metrics, in the embedded metric format
-                exception = "".join(f"\n    {part}" for part in str(fields.get("exception", "")).splitlines())
                 service, level = str(fields.get("service", source)), str(fields.get("level", "INFO"))
-                self._print_log(service, level, _message(fields) + exception)
+                self._print_log(service, level, _message(fields))
 
     def _print_log(self, source: str, level: str, message: str) -> None:
         self._print(f"{time.strftime('%H:%M:%S')} {source:<10} {level:<7} {message}", COLOURS.get(level))
@@ -107,4 +106,6 @@ def _message(fields: dict[str, Any]) -> str:
     for name, value in fields.items():
         if name not in NOT_SHOWN:
             parts.append(f"{name}={value if isinstance(value, str) else json.dumps(value)}")
-    return " ".join(filter(None, parts))
+    # The formatter of healthcare.platform.logs has the frames in `exception`, and type and SQLSTATE in the other.
+    exception = "\n".join(str(fields[name]) for name in ("exception", "exception_name") if name in fields)
+    return "\n    ".join([" ".join(filter(None, parts)), *exception.splitlines()])

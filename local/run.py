@@ -22,7 +22,7 @@ from local.environments.pool import Pool
 from local.environments.process import ProcessEnvironment
 from local.gateway.server import Server
 from local.settings import DUMMY_ACCOUNT, PROJECT, TEMPLATE, TOKEN_KEYS_SECRET, CannotStart, Settings, isolate, read
-from local.watch import Watch
+from local.watch import reload_edited
 
 if TYPE_CHECKING:
     from local.database.database import Database
@@ -90,7 +90,7 @@ def serve(settings: Settings, console: Console, stack: ExitStack, stop: threadin
     server.application, server.refuse = gateway.application, gateway.refuse
     threading.Thread(target=server.serve_forever, daemon=True).start()
     stack.callback(server.shutdown)
-    threading.Thread(target=_reload_changed, args=(list(pools.values()), console, stop), daemon=True).start()
+    threading.Thread(target=reload_edited, args=(pools.values(), console, stop), daemon=True).start()
     if _is_healthy(settings.port, stop):
         _say_ready(settings, console, gateway)
     return parts
@@ -144,24 +144,6 @@ def _restart_ended(parts: Mapping[str, Part], console: Console) -> None:
             console.say(f"{name} has ended by itself. Starting it again …")
             part.restart()
             console.say(f"{name} runs again.")
-
-
-def _reload_changed(pools: list[Pool], console: Console, stop: threading.Event) -> None:
-    def changed(paths: set[Path]) -> None:
-        for path in sorted(paths):
-            if path == TEMPLATE or path.suffix == ".sql":
-                console.say(f"{path.relative_to(PROJECT)} has changed: restart to apply it.")
-        reloaded = [pool for pool in pools if any(_is_code_of(pool.function, path) for path in paths)]
-        for pool in reloaded:
-            pool.replace()
-        if reloaded:
-            console.say(f"Code has changed: reloading {', '.join(sorted(pool.function.title for pool in reloaded))}")
-
-    Watch([PROJECT / "functions", PROJECT / "layers", TEMPLATE], changed).run(stop)
-
-
-def _is_code_of(function: Function, path: Path) -> bool:
-    return path.suffix != ".sql" and any(path.is_relative_to(folder) for folder in (function.folder, *function.layers))
 
 
 def _is_healthy(port: int, stop: threading.Event) -> bool:

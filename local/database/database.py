@@ -77,7 +77,8 @@ def _embedded(folder: Path, server: EmbeddedPostgres) -> Database:
             connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(DATABASE), owner))
         connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(owner, sql.Literal(password)))
     conninfo = server.conninfo(user=OWNER, password=password, dbname=DATABASE)
-    return _migrated(folder, conninfo, OWNER, password, _variables(folder, str(server.port)))
+    hint = " `make clean` removes it, with all its data."
+    return _migrated(folder, conninfo, OWNER, password, _variables(folder, str(server.port)), hint)
 
 
 def _variables(folder: Path, port: str) -> dict[str, str]:
@@ -112,13 +113,18 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     return {keyword: environ[variable] for keyword, variable in options if environ.get(variable)}
 
 
-def _migrated(folder: Path, conninfo: str, owner: str, password: str, variables: Mapping[str, str]) -> Database:
-    """With passwords of this run's choosing for the functions' roles. PGPASSFILE holds them, and the owner's."""
+def _migrated(
+    folder: Path, conninfo: str, owner: str, password: str, variables: Mapping[str, str], hint: str = ""
+) -> Database:
+    """With passwords of this run's choosing for the functions' roles. PGPASSFILE holds them, and the owner's.
+
+    `hint` says what to do with a database of other migrations.
+    """
     passwords = {role: _password(folder, role) for role in ROLES}
     try:
         applied = migrate(conninfo, passwords=passwords)
     except MigrationError as error:
-        raise CannotStart(str(error)) from error
+        raise CannotStart(f"{error}{hint}") from error
     except psycopg.Error as error:
         raise CannotStart(f"The migrations could not be applied: {str(error).strip().splitlines()[0]}") from error
     logins = passwords | ({owner: password} if password else {})

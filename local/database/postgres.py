@@ -9,10 +9,10 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib import metadata, util
 from pathlib import Path
 from typing import Any, NoReturn, Self
@@ -20,10 +20,13 @@ from typing import Any, NoReturn, Self
 import psutil
 from psycopg.conninfo import make_conninfo
 
+from local.processes import free_port, kill_with_children
 from local.settings import CannotStart
 
 START_SECONDS = 60
-STOP_SECONDS = 15
+RESTART_SECONDS = 15
+FAST_STOP_SECONDS = 10
+IMMEDIATE_STOP_SECONDS = 5
 
 
 class EmbeddedPostgres:
@@ -78,7 +81,7 @@ class EmbeddedPostgres:
 
     def restart(self) -> None:
         """After a sudden end: on the same port, where its users look for it."""
-        deadline = time.monotonic() + STOP_SECONDS
+        deadline = time.monotonic() + RESTART_SECONDS
         # PostgreSQL refuses while a process of the old server is still about.
         while not self._started():
             if time.monotonic() > deadline:
@@ -88,13 +91,14 @@ class EmbeddedPostgres:
     def stop(self) -> None:
         if self._process is None:
             return
-        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+        for number, seconds in ((signal.SIGINT, FAST_STOP_SECONDS), (signal.SIGQUIT, IMMEDIATE_STOP_SECONDS)):
             self._process.send_signal(number)
-            try:
-                self._process.wait(STOP_SECONDS)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(seconds)
                 break
-            except subprocess.TimeoutExpired:
-                continue
+        else:
+            kill_with_children(self._process.pid)
+            self._process.wait()
         self._process = None
         if self.elsewhere and self._is_for_one_use:
             shutil.rmtree(self.elsewhere, ignore_errors=True)
@@ -185,9 +189,9 @@ class EmbeddedPostgres:
         if is_ours:
             leftover.send_signal(signal.SIGINT)
             try:
-                leftover.wait(STOP_SECONDS)
+                leftover.wait(FAST_STOP_SECONDS)
             except psutil.TimeoutExpired:
-                leftover.kill()
+                kill_with_children(pid)
                 leftover.wait()
         pid_file.unlink(missing_ok=True)
 
@@ -238,18 +242,6 @@ class EmbeddedPostgres:
             return subprocess.run(command, cwd="/", capture_output=True, **self._how).returncode == 0
         except OSError:
             return False
-
-
-def free_port(wanted: int = 0) -> int:
-    """`wanted` if it is free, or else another."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", wanted))
-        except OSError:
-            probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _is_ready(pid_file: Path, pid: int) -> bool:

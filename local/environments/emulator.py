@@ -9,15 +9,8 @@ import time
 
 import psutil
 
-from local.database.postgres import free_port
-from local.environments.function import (
-    Function,
-    InvocationFailed,
-    WriteLine,
-    forward_lines,
-    kill_with_children,
-    start_process,
-)
+from local.environments.function import Function, InvocationFailed, WriteLine, forward_lines, start_process
+from local.processes import free_port, kill_with_children
 from local.settings import emulator
 
 START_SECONDS = 10
@@ -64,7 +57,8 @@ class EmulatedEnvironment:
             return True
 
     def stop(self) -> None:
-        kill_with_children(self._process)
+        kill_with_children(self._process.pid)
+        self._process.wait()
 
     def close(self) -> None:
         self.stop()

@@ -1,16 +1,12 @@
 """A Lambda function of the template, and what all kinds of its execution environments have in common."""
 
 import os
-import signal
 import subprocess
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
-
-import psutil
 
 # What Python itself needs; everything else that a function knows comes from the template.
 INHERITED = ("PATH", "HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH")
@@ -79,18 +75,3 @@ def forward_lines(stream: IO[bytes] | None, function: Function, write_line: Writ
                 write_line(function.title, line.decode(errors="replace").rstrip("\n"))
 
     threading.Thread(target=forward, name=f"logs of {function.title}", daemon=True).start()
-
-
-def kill_with_children(process: subprocess.Popen[bytes]) -> None:
-    """The emulator puts the runtime into a process group of its own, so killing it alone is not enough."""
-    # Suspended first, so that it neither starts another runtime nor logs that one has ended.
-    process.send_signal(signal.SIGSTOP)
-    try:
-        children = psutil.Process(process.pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        children = []
-    for child in children:
-        with suppress(psutil.NoSuchProcess):
-            child.kill()
-    process.kill()
-    process.wait()

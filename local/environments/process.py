@@ -10,14 +10,8 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
-from local.environments.function import (
-    Function,
-    InvocationFailed,
-    WriteLine,
-    forward_lines,
-    kill_with_children,
-    start_process,
-)
+from local.environments.function import Function, InvocationFailed, WriteLine, forward_lines, start_process
+from local.processes import kill_with_children
 
 
 class ProcessEnvironment:
@@ -43,7 +37,8 @@ class ProcessEnvironment:
         return self._process.poll() is not None
 
     def stop(self) -> None:
-        kill_with_children(self._process)
+        kill_with_children(self._process.pid)
+        self._process.wait()
 
     def close(self) -> None:
         self.stop()

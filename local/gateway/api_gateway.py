@@ -81,7 +81,7 @@ class Gateway(LocalApigwService):  # type: ignore[misc]
     def _request_handler(self, **_: str) -> Response:
         route: Route | None = self._dict_of_routes.get(self._route_key(request.method, request.endpoint))
         if route is None:
-            raise Refused("MISSING_AUTHENTICATION_TOKEN")
+            raise Refused(_kind_without_route())
         if request.method == "OPTIONS" and self.api.cors:
             headers = Cors.cors_to_headers(self.api.cors, request.headers.get("Origin"), route.event_type)
             return Response(status=200, headers=headers, mimetype="application/json")
@@ -149,9 +149,8 @@ class Gateway(LocalApigwService):  # type: ignore[misc]
         return self._gateway_response(refusal.kind)
 
     def _not_routed(self, error: HTTPException) -> Response:
-        # API Gateway does not tell an unknown path from a known one with another method.
         if error.code in (404, 405):
-            return self._gateway_response("MISSING_AUTHENTICATION_TOKEN")
+            return self._gateway_response(_kind_without_route())
         return self._gateway_response("DEFAULT_4XX", status=400)
 
     def _failed(self, error: Exception) -> Response:
@@ -170,6 +169,11 @@ class Gateway(LocalApigwService):  # type: ignore[misc]
     def _report(self, function: str, error: Exception) -> None:
         message = re.sub(r"\s+", " ", str(error))[:500]
         self._console.log("gateway", "ERROR", f"{function} failed: {message}")
+
+
+def _kind_without_route() -> str:
+    """API Gateway then reads Authorization as a signature of AWS. It tells no unknown path from an unknown method."""
+    return "INVALID_SIGNATURE" if "Authorization" in request.headers else "MISSING_AUTHENTICATION_TOKEN"
 
 
 def _context(path: str, method: str, request_id: str) -> Mapping[str, str]:

@@ -13,7 +13,7 @@ DEFAULTS: Mapping[str, tuple[int, str]] = {
     "AUTHORIZER_FAILURE": (500, "Internal server error"),
     "DEFAULT_4XX": (400, "Bad Request"),
     "DEFAULT_5XX": (502, "Internal server error"),
-    "INTEGRATION_TIMEOUT": (504, "Endpoint request timed out"),
+    "INVALID_SIGNATURE": (403, "Invalid key=value pair (missing equal-sign) in Authorization header"),
     "MISSING_AUTHENTICATION_TOKEN": (403, "Missing Authentication Token"),
     "REQUEST_TOO_LARGE": (413, "Request Too Long"),
     "UNAUTHORIZED": (401, "Unauthorized"),

@@ -11,18 +11,17 @@ from collections.abc import Callable
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote, unquote_to_bytes, urlsplit
+from urllib.parse import urlsplit
 from wsgiref.types import WSGIApplication
 
 import h11
 from werkzeug.datastructures import Headers
-from werkzeug.test import run_wsgi_app
+from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 LARGEST_BODY = 10 * 1024 * 1024
 LARGEST_HEAD = 64 * 1024
 IDLE_SECONDS = 75
 RECEIVED_AT_ONCE = 64 * 1024
-PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F))
 
 # path, status and message of a request that never came to the application: status, headers, body
 Refuse = Callable[[str, int, str], tuple[int, Headers, bytes]]
@@ -123,36 +122,17 @@ class Handler(socketserver.BaseRequestHandler):
 
     def _environ(self, request: h11.Request, path: str, query: str, body: bytes) -> dict[str, Any]:
         """As API Gateway does, text that is not UTF-8 goes on with replacement characters."""
-        text = body.decode("utf-8", "replace").encode()
         headers = [(name.decode("ascii"), value.decode("latin-1")) for name, value in request.headers.raw_items()]
-        environ: dict[str, Any] = {
-            "REQUEST_METHOD": request.method.decode("ascii"),
-            "SCRIPT_NAME": "",
-            "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
-            "QUERY_STRING": quote(query, safe=PRINTABLE),
-            "REMOTE_ADDR": self.client_address[0],
-            "SERVER_NAME": "127.0.0.1",
-            "SERVER_PORT": str(self.server.port),
-            "SERVER_PROTOCOL": f"HTTP/{request.http_version.decode('ascii')}",
-            "CONTENT_LENGTH": str(len(text)),
-            "wsgi.version": (1, 0),
-            "wsgi.url_scheme": "http",
-            "wsgi.input": io.BytesIO(text),
-            "wsgi.errors": sys.stderr,
-            "wsgi.multithread": True,
-            "wsgi.multiprocess": False,
-            "wsgi.run_once": False,
+        builder = EnvironBuilder(
+            method=request.method.decode("ascii"),
+            query_string=query,
+            headers=[header for header in headers if header[0].lower() != "transfer-encoding"],
+            input_stream=io.BytesIO(body.decode("utf-8", "replace").encode()),
             # WSGI joins headers of the same name; the gateway keeps them apart.
-            "local.headers": headers,
-        }
-        for name, value in headers:
-            key = name.upper().replace("-", "_")
-            if key == "CONTENT_TYPE":
-                environ[key] = value
-            elif key not in ("CONTENT_LENGTH", "TRANSFER_ENCODING"):
-                key = f"HTTP_{key}"
-                environ[key] = f"{environ[key]},{value}" if key in environ else value
-        return environ
+            environ_overrides={"REMOTE_ADDR": self.client_address[0], "local.headers": headers},
+        )
+        builder.path = path  # as an argument, `//a/b` would be taken for a host and a path
+        return builder.get_environ()
 
 
 def _target(request: h11.Request) -> tuple[str, str]:

@@ -62,6 +62,9 @@ Resources:
           ResponseParameters:
             Headers: {X-Request-Id: context.requestId, Access-Control-Allow-Origin: !Sub "'${Origin}'"}
           ResponseTemplates: *problem
+        INVALID_SIGNATURE:
+          StatusCode: "404"
+          ResponseTemplates: *problem
         DEFAULT_4XX: {ResponseTemplates: *problem}
         DEFAULT_5XX: {ResponseTemplates: *problem}
   CommonLayer:
@@ -198,7 +201,8 @@ ME = {"Authorization": "Bearer me"}
     ],
 )
 def test_a_route_that_does_not_exist(client: httpx.Client, method: str, path: str) -> None:
-    answer = client.request(method, path, headers=ME)
+    assert_problem(client.request(method, path, headers=ME), 404, "INVALID_SIGNATURE")
+    answer = client.request(method, path)
     problem = assert_problem(answer, 404, "MISSING_AUTHENTICATION_TOKEN")
     assert problem["title"] == "Missing Authentication Token"
     assert problem["instance"] == path

@@ -34,7 +34,7 @@ def answer(run: LocalRun, file: Path, event: dict[str, Any]) -> Any:
     status, output, errors = invoke(run.folder, str(file))
     assert status == 0, errors
     log, _, answer = output.partition("\n{\n")
-    assert json.loads(log)["status"] < 300
+    assert json.loads(log.splitlines()[-1])["status"] < 300
     return json.loads("{" + answer)
 
 

@@ -154,7 +154,7 @@ def test_moto_that_dies_is_started_again_with_the_same_keys(run: LocalRun) -> No
         assert read_me(run, log_in(run)) == 200
 
 
-def test_a_database_of_other_migrations_is_one_sentence(run: LocalRun) -> None:
+def test_a_database_of_other_migrations_is_told_with_what_to_do(run: LocalRun) -> None:
     with run:
         pass
     with (
@@ -169,7 +169,7 @@ def test_a_database_of_other_migrations_is_one_sentence(run: LocalRun) -> None:
     assert len(run.lines) == 2 + ("Running as root" in run.output), run.output
     with pytest.raises(MigrationError) as error, EmbeddedPostgres(run.folder / "postgres") as server:
         migrate(server.conninfo(dbname="healthcare"))
-    assert run.lines[-1] == str(error.value)
+    assert run.lines[-1] == f"{error.value} `make clean` removes it, with all its data."
     LocalRun(run.folder).clean()
 
 
@@ -309,17 +309,24 @@ def test_nothing_listens_beyond_this_machine(local_run: LocalRun) -> None:
 
 
 def test_the_settings_of_the_readme_reach_functions_and_gateway(tmp_path: Path) -> None:
-    run = LocalRun(tmp_path / "local", ACCESS_TOKEN_LIFETIME="60", CORS_ALLOWED_ORIGIN="https://app.example.org")
+    settings = {"ACCESS_TOKEN_LIFETIME": "60", "CORS_ALLOWED_ORIGIN": "https://app.example.org"}
+    run = LocalRun(tmp_path / "local", POWERTOOLS_LOG_LEVEL="ERROR", **settings)
     with run:
         assert run.process.poll() is None, run.output
-        account = {"name": "Ann", "email": "ann@example.org", "password": "correct horse"}
-        httpx.post(f"{run.base_url}/api/auth/register", json=account, timeout=30)
-        del account["name"]
-        login = httpx.post(f"{run.base_url}/api/auth/login", json=account, timeout=30)
+        register(run)
+        credentials = {name: SOMEBODY[name] for name in ("email", "password")}
+        login = httpx.post(f"{run.base_url}/api/auth/login", json=credentials, timeout=30)
         assert login.json()["expires_in"] == 60
         preflight = httpx.options(
             f"{run.base_url}/api/patients", headers={"Origin": "https://app.example.org"}, timeout=30
         )
         for answer in (login, preflight, run.get("/nowhere")):
             assert answer.headers["Access-Control-Allow-Origin"] == "https://app.example.org"
+        assert not any("POST /api/auth" in line for line in run.lines)
     run.clean()
+
+
+def test_a_path_that_does_not_exist_is_not_found_with_and_without_a_token(local_run: LocalRun) -> None:
+    for headers in ({}, {"Authorization": "Bearer a-token"}):
+        answer = httpx.get(f"{local_run.base_url}/api/nowhere", headers=headers, timeout=30)
+        assert (answer.status_code, answer.json()["type"]) == (404, "/problems/not-found")

@@ -40,9 +40,15 @@ def test_a_json_line_becomes_one_that_a_person_reads() -> None:
     assert shown(line)[9:] == "patients   INFO    GET /api/patients status=200 patients=[1, 2] request_id=an-id\n"
 
 
-def test_a_traceback_is_indented_below_its_message() -> None:
-    line = json.dumps({"level": "ERROR", "message": "failed", "service": "auth", "exception": "Traceback:\n  boom"})
-    assert shown(line)[9:] == "auth       ERROR   failed\n    Traceback:\n      boom\n"
+def test_a_traceback_is_indented_below_its_message_and_ends_with_the_exceptions_name() -> None:
+    fields = {"level": "ERROR", "message": "failed", "service": "auth", "exception": "  File\n    raise", "status": 500}
+    line = json.dumps({**fields, "exception_name": "psycopg.errors.UniqueViolation 23505"})
+    expected = """auth       ERROR   failed status=500
+      File
+        raise
+    psycopg.errors.UniqueViolation 23505
+"""
+    assert shown(line)[9:] == expected
 
 
 def test_metrics_are_for_the_log_file_only(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import psutil
 import psycopg
 import pytest
 
+from local.database import postgres
 from local.database.postgres import EmbeddedPostgres
 
 SETTINGS = {"fsync": "off"}
@@ -87,6 +88,18 @@ def test_a_server_left_running_is_replaced(folder: Path) -> None:
         assert not left.is_running() or left.status() == psutil.STATUS_ZOMBIE
         assert one(server, "SELECT 1") == 1
     first.stop()
+
+
+def test_a_frozen_server_is_ended_with_all_its_processes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres, "FAST_STOP_SECONDS", 0.2)
+    monkeypatch.setattr(postgres, "IMMEDIATE_STOP_SECONDS", 0.2)
+    with EmbeddedPostgres(folder, SETTINGS) as server:
+        frozen = [postmaster(server), *postmaster(server).children()]
+        for process in frozen:
+            process.suspend()
+    assert psutil.wait_procs(frozen, timeout=5)[1] == []
+    with EmbeddedPostgres(folder, SETTINGS) as server:
+        assert one(server, "SELECT 1") == 1
 
 
 def test_a_killed_server_starts_again(folder: Path) -> None:

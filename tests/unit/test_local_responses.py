@@ -24,9 +24,10 @@ def test_a_default_without_a_status_keeps_that_of_the_case() -> None:
         GatewayResponses({"DEFAULT_5XX": {}}),
         GatewayResponses({"DEFAULT_5XX": {"StatusCode": "500"}}),
     )
-    assert without.answer("INTEGRATION_TIMEOUT", CONTEXT).status == 504
+    assert without.answer("AUTHORIZER_FAILURE", CONTEXT, status=504).status == 504
+    assert without.answer("DEFAULT_5XX", CONTEXT).status == 502
     assert without.answer("DEFAULT_5XX", CONTEXT, status=505).status == 505
-    assert with_status.answer("INTEGRATION_TIMEOUT", CONTEXT).status == 500
+    assert with_status.answer("AUTHORIZER_FAILURE", CONTEXT, status=504).status == 500
 
 
 def test_headers_are_literals_or_context_variables() -> None:
