@@ -9,6 +9,8 @@ from typing import Any
 
 import boto3
 
+from healthcare.platform.logs import logger
+
 _ATTEMPTS = 5
 _PAUSE = 10  # seconds; a database that sleeps needs 15 to wake up
 
@@ -41,10 +43,12 @@ def _answers(function: str, version: str) -> bool:
         if attempt:
             time.sleep(_PAUSE)
         answer = lambda_client.invoke(FunctionName=function, Qualifier=version, Payload=json.dumps(_event(function)))
-        content = json.loads(answer["Payload"].read() or "null")
-        if "FunctionError" not in answer and (content or {}).get("statusCode", 200) < 500:
+        status = (json.loads(answer["Payload"].read()) or {}).get("statusCode", 200)
+        if "FunctionError" not in answer and status < 500:
             return True
-        print(json.dumps({"message": "no good answer", "function": function, "version": version, "content": content}))
+        logger.error(
+            "no good answer", function=function, version=version, status=status, error=answer.get("FunctionError")
+        )
     return False
 
 
