@@ -69,7 +69,7 @@ containers: $(READY) ## Prepare `sam local start-api`, which needs Docker, besid
 	@$(BIN)/python -m tools.containers
 
 move: $(READY) ## Take the database of the original API, FROM=postgresql://..., into this one; docs/moving.md
-	@$(BIN)/python -m tools.move.move
+	@$(BIN)/python -m tools.move
 
 bench: $(READY) ## Measure it beside FastAPI and Express, which takes ten minutes and Node.js; OPTIONS=--quick
 	@$(BIN)/python -m tests.benchmarks $(OPTIONS)
@@ -77,9 +77,8 @@ bench: $(READY) ## Measure it beside FastAPI and Express, which takes ten minute
 bench-scale: $(READY) ## Measure it with a thousand to five million patients, which takes ten minutes and 15 GB
 	@$(BIN)/python -m tests.benchmarks.scale $(or $(OPTIONS),--sizes 1000 100000 5000000)
 
-openapi: $(READY) ## Write openapi.json, the problem pages' texts and the sample events anew
-	@$(BIN)/python -m tools.openapi.document
-	@$(BIN)/python -m tools.openapi.events
+openapi: $(READY) ## Write openapi.json, the problem pages' texts, the sample events and docs/requests.http anew
+	@$(BIN)/python -m tools.openapi
 
 screenshots: node-and-chromium $(CLIENTS)/ready ## Take docs/screenshots anew; needs Node.js and Chromium
 	@CLIENTS=$(CLIENTS) CHROMIUM="$(CHROMIUM)" SCREENSHOTS="$(CURDIR)/docs/screenshots" \

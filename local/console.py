@@ -1,4 +1,4 @@
-"""What a person sees: plain lines of the run itself, and the functions' logs made readable."""
+"""What a person sees: lines of the run itself, and the functions' JSON logs made readable."""
 
 import json
 import os
@@ -6,24 +6,26 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 COLOURS = {"ERROR": "31", "CRITICAL": "31", "WARNING": "33", "DEBUG": "2"}
-SHOWN_APART = {"level", "message", "service", "exception"}
-# The same in every line, or of no use outside AWS.
-NOISE = {
+# Fields of Powertools' Logger that are shown in a place of their own, are the same in every line, or mean something in
+# AWS only.
+NOT_SHOWN = {
     "cold_start",
     "correlation_id",
+    "exception",
     "exception_name",
     "function_arn",
     "function_memory_size",
     "function_name",
     "function_request_id",
-    "listed",
+    "level",
     "location",
+    "message",
+    "service",
     "stack_trace",
     "timestamp",
     "xray_trace_id",
@@ -32,6 +34,8 @@ NOISE = {
 NOISE_LINES = re.compile(
     r"(START|END|REPORT) RequestId: |\d\d \w{3} \d{4} [\d:,]+ \[\w+\] \(rapid\) |\s*$|.*\tLAMBDA_WARNING: "
 )
+# Escape sequences of a request must not reach the terminal.
+VISIBLE = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
 
 
 class Console:
@@ -57,36 +61,37 @@ class Console:
             self._print(text)
 
     def log(self, source: str, level: str, message: str) -> None:
-        self.say(self._line(source, level, message))
+        with self._lock:
+            self._print_log(source, level, message)
 
     def function_line(self, source: str, line: str) -> None:
-        """One line that a function wrote, as it is into its log file and readable onto the console."""
+        """One line that a function wrote: unchanged into its log file, readable onto the console."""
         if NOISE_LINES.match(line):
             return
         with self._lock:
             self._append(source, line)
-            self._print(self._readable(source, line))
+            try:
+                fields = json.loads(line)
+            except ValueError:
+                fields = None
+            if not isinstance(fields, dict):
+                # awslambdaric keeps the lines of one message together with carriage returns.
+                self._print("\n".join(f"    {part}" for part in line.split("\r")))
+            elif "_aws" not in fields:  # metrics, in the embedded metric format
+                exception = "".join(f"\n    {part}" for part in str(fields.get("exception", "")).splitlines())
+                service, level = str(fields.get("service", source)), str(fields.get("level", "INFO"))
+                self._print_log(service, level, _message(fields) + exception)
 
-    def _readable(self, source: str, line: str) -> str:
-        try:
-            fields = json.loads(line)
-        except ValueError:
-            fields = None
-        if not isinstance(fields, dict):
-            # awslambdaric keeps the lines of one message together with carriage returns.
-            return "\n".join(f"    {part}" for part in line.split("\r"))
-        return self._line(
-            str(fields.get("service", source)), str(fields.get("level", "INFO")), _message(fields), fields
-        )
+    def _print_log(self, source: str, level: str, message: str) -> None:
+        self._print(f"{time.strftime('%H:%M:%S')} {source:<10} {level:<7} {message}", COLOURS.get(level))
 
-    def _line(self, source: str, level: str, message: str, fields: Mapping[str, object] | None = None) -> str:
-        shown = [f"{time.strftime('%H:%M:%S')} {source:<10} {level:<7} {message}"]
-        exception = (fields or {}).get("exception")
-        if exception:
-            shown += [f"    {part}" for part in str(exception).splitlines()]
-        text = "\n".join(shown)
-        colour = COLOURS.get(level)
-        return f"\x1b[{colour}m{text}\x1b[0m" if self._colours and colour else text
+    def _print(self, text: str, colour: str | None = None) -> None:
+        text = text.translate(VISIBLE)
+        if colour and self._colours:
+            text = f"\x1b[{colour}m{text}\x1b[0m"
+        # When the reader has gone, as in `make run | head`, the run goes on.
+        with suppress(OSError, ValueError):
+            print(text, file=self._output, flush=True)
 
     def _append(self, source: str, line: str) -> None:
         if self._folder is None:
@@ -95,18 +100,11 @@ class Console:
             self._files[source] = (self._folder / f"{source}.log").open("a", buffering=1, errors="replace")
         self._files[source].write(line + "\n")
 
-    def _print(self, text: str) -> None:
-        # When the reader has gone, as in `make run | head`, the run goes on.
-        with suppress(OSError, ValueError):
-            print(text, file=self._output, flush=True)
 
-
-def _message(fields: Mapping[str, object]) -> str:
+def _message(fields: dict[str, Any]) -> str:
     message = fields.get("message", "")
-    parts = [] if message in (None, "") else [message if isinstance(message, str) else json.dumps(message)]
-    parts += [
-        f"{name}={value if isinstance(value, str) else json.dumps(value)}"
-        for name, value in fields.items()
-        if name not in SHOWN_APART | NOISE
-    ]
-    return " ".join(parts)
+    parts = [message if isinstance(message, str) else json.dumps(message)]
+    for name, value in fields.items():
+        if name not in NOT_SHOWN:
+            parts.append(f"{name}={value if isinstance(value, str) else json.dumps(value)}")
+    return " ".join(filter(None, parts))

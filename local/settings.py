@@ -3,13 +3,14 @@
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
 from typing import Literal
 
 PROJECT = Path(__file__).resolve().parent.parent
+TEMPLATE = PROJECT / "template.yaml"
 TOKEN_KEYS_SECRET = "healthcare/token-keys"
 # What AWS's libraries ask for, and what keeps a person's real account out of it; moto takes anything.
 DUMMY_ACCOUNT = {
@@ -33,12 +34,24 @@ class Settings:
 
 
 def read(environ: Mapping[str, str]) -> Settings:
-    folder = Path(environ.get("LOCAL_DIR") or PROJECT / ".local").absolute()
-    return Settings(folder=folder, port=_port(environ.get("PORT") or "3000"), runtime=_runtime(environ))
+    return Settings(folder=state_folder(environ), port=_port(environ), runtime=_runtime(environ))
 
 
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= 65535:
+def state_folder(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("LOCAL_DIR") or PROJECT / ".local").absolute()
+
+
+def isolate(environ: MutableMapping[str, str]) -> None:
+    """A person's own AWS account and PostgreSQL must not reach SAM CLI, moto and the functions."""
+    for name in list(environ):
+        if name.startswith(("AWS_", "PG")) or name in ("DATABASE_URL", "DATABASE_POOLER"):
+            del environ[name]
+    environ.update(DUMMY_ACCOUNT, SAM_CLI_TELEMETRY="0")
+
+
+def _port(environ: Mapping[str, str]) -> int:
+    text = environ.get("PORT") or "3000"
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:6]) <= 65535:
         raise CannotStart(f"PORT must be a number from 1 to 65535, not {text!r}.")
     return int(text)
 

@@ -1,6 +1,8 @@
 """A real PostgreSQL for the whole run, and for each test a database of its own, cloned from a migrated template."""
 
+import io
 import json
+import logging
 import os
 import secrets
 from base64 import b64encode
@@ -13,7 +15,7 @@ import psycopg
 import pytest
 from moto.server import ThreadedMotoServer
 
-from healthcare.database.migrate import migrate
+from healthcare.database.migrate import ROLES, migrate
 from local.database.postgres import EmbeddedPostgres
 from tests.gateway import Client, Environment, Gateway
 from tests.wire import Wire
@@ -21,10 +23,10 @@ from tests.wire import Wire
 TEMPLATE = "healthcare_template"
 SECRET = "healthcare/token-keys"
 LogLines = Callable[[], list[dict[str, Any]]]
-ROLES = ("healthcare_owner", "healthcare_auth", "healthcare_api")
+OWNER = "healthcare_owner"
 
 # Nothing of the machine's own configuration reaches a test.
-for name in [name for name in os.environ if name.startswith(("PG", "AWS_", "LOG_LEVEL", "SERVICE_NAME"))]:
+for name in [name for name in os.environ if name.startswith(("PG", "AWS_", "POWERTOOLS_"))]:
     del os.environ[name]
 os.environ |= {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -32,7 +34,7 @@ os.environ |= {
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_REGION": "us-east-1",
     "BCRYPT_COST": "4",
-    "SERVICE_NAME": "tests",
+    "POWERTOOLS_SERVICE_NAME": "tests",
     "TOKEN_KEYS_SECRET_ID": SECRET,
 }
 
@@ -56,7 +58,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgre
 
 @pytest.fixture(scope="session")
 def passwords() -> dict[str, str]:
-    return {role: secrets.token_hex(8) for role in ROLES}
+    return {role: secrets.token_hex(8) for role in (OWNER, *ROLES)}
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +77,7 @@ def template(
         )
         connection.execute(f"CREATE DATABASE {TEMPLATE} OWNER healthcare_owner")
     conninfo = server.conninfo(user="healthcare_owner", password=passwords["healthcare_owner"], dbname=TEMPLATE)
-    migrate(conninfo, passwords={role: passwords[role] for role in ROLES[1:]})
+    migrate(conninfo, passwords=passwords)
     return server
 
 
@@ -139,10 +141,13 @@ def gateway(environments: dict[str, Environment], database: Database, secrets_ma
 
 
 @pytest.fixture
-def log_lines(capsys: pytest.CaptureFixture[str]) -> LogLines:
+def log_lines(environments: dict[str, Environment]) -> Iterator[LogLines]:
     """What the functions have logged since, parsed."""
-    capsys.readouterr()
-    return lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    stream = io.StringIO()
+    handler = logging.getLogger("tests").handlers[0]
+    before = handler.setStream(stream)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    handler.setStream(before)
 
 
 @pytest.fixture

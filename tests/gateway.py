@@ -10,13 +10,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from uuid import uuid4
 
 from samcli.yamlhelper import yaml_parse
 
+CONTEXT = SimpleNamespace(
+    function_name="function",
+    memory_limit_in_mb=256,
+    invoked_function_arn="arn:aws:lambda:us-east-1:123456789012:function:function",
+    aws_request_id="00000000-0000-4000-8000-000000000000",
+)
 ARN = "arn:aws:execute-api:us-east-1:123456789012:api/v1"
 
 
@@ -40,6 +46,17 @@ def routes() -> list[tuple[str, str, str, bool]]:
     return sorted(found, key=lambda route: "{" in route[1])
 
 
+@cache
+def role_of(folder: str) -> str | None:
+    """Whom a function logs in to PostgreSQL as."""
+    for part in (*template()["Resources"].values(), template()["Globals"]["Function"]):
+        properties = part.get("Properties", part)
+        variables = properties.get("Environment", {}).get("Variables", {})
+        if "PGUSER" in variables and properties.get("CodeUri", folder).endswith(folder):
+            return str(variables["PGUSER"])
+    return None
+
+
 class Environment:
     """One warm environment of a function: with its own copy of the layer, and so its own connection."""
 
@@ -54,11 +71,12 @@ class Environment:
             name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "healthcare"
         }
         sys.modules |= shared
-        self._role = "healthcare_auth" if folder.name == "auth" else "healthcare_api"
+        self._role = role_of(folder.name)
 
     def invoke(self, event: Mapping[str, Any]) -> Any:
-        os.environ["PGUSER"] = self._role
-        return self.app.lambda_handler(event, None)
+        if self._role:
+            os.environ["PGUSER"] = self._role
+        return self.app.lambda_handler(event, CONTEXT)
 
     def disconnect(self) -> None:
         if "healthcare.database.connection" in self.modules:

@@ -32,7 +32,7 @@ UNUSED = (
     "bin",
     "*.dist-info",
     "jmespath",
-    "aws_lambda_powertools/[!_e]*",
+    "aws_lambda_powertools/utilities/[!_j]*",
     "aws_lambda_powertools/event_handler/[!_o]*",
     "aws_lambda_powertools/event_handler/openapi/[!_s]*",
     "**/__pycache__",

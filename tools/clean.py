@@ -5,12 +5,12 @@ import shutil
 import sys
 
 from local.__main__ import take_lock
-from local.settings import CannotStart, read
+from local.settings import CannotStart, state_folder
 
 
 def main() -> int:
     try:
-        folder = read({**os.environ, "LOCAL_RUNTIME": "process", "PORT": "1"}).folder
+        folder = state_folder(os.environ)
         if not folder.exists():
             return 0
         if not (folder / "lock").exists():

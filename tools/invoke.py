@@ -8,26 +8,22 @@ import os
 import sys
 import time
 import uuid
-from contextlib import ExitStack
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-from local.console import Console
-from local.database.database import forget_given, running_database
-from local.environments.pool import Function, Pool, ProcessEnvironment
+from local.aws.moto import endpoint_of
+from local.database.database import running_database
+from local.environments.function import Function
 from local.environments.worker import LambdaContext
-from local.run import TEMPLATE, first_line, secrets_manager_of, variables_of
-from local.settings import DUMMY_ACCOUNT, CannotStart, Settings, read
+from local.run import variables_of
+from local.settings import TEMPLATE, CannotStart, isolate, state_folder
 
 
 def main() -> int:
     try:
         if len(sys.argv) != 2:
             raise CannotStart("Name an event: `python -m tools.invoke events/patients/list.json`.")
-        settings = read({**os.environ, "PORT": "1"})
-        with ExitStack() as stack:
-            answer = _answer(settings, Path(sys.argv[1]), stack)
+        answer = _answer(state_folder(os.environ), Path(sys.argv[1]))
     except CannotStart as error:
         print(error, file=sys.stderr)
         return 1
@@ -35,17 +31,16 @@ def main() -> int:
     return 0
 
 
-def _answer(settings: Settings, file: Path, stack: ExitStack) -> object:
+def _answer(folder: Path, file: Path) -> object:
     try:
         event = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise CannotStart(f"{file} is no event: {error}") from None
-    function = _function(file.resolve().parent.name, settings.port)
-    database = running_database(settings.folder, os.environ)
-    needs_keys = "TOKEN_KEYS_SECRET_ID" in function.variables
-    endpoint = first_line(stack.enter_context(secrets_manager_of(settings.folder))) if needs_keys else ""
-    forget_given(os.environ)
-    os.environ.update(variables_of(function, database, endpoint))
+    given = dict(os.environ)
+    isolate(os.environ)
+    function = _function(file.resolve().parent.name)
+    database = running_database(folder, given)
+    os.environ.update(variables_of(function, database, endpoint_of(folder)))
     sys.path[:0] = [str(function.folder), *map(str, function.layers)]
     module, _, name = function.handler.rpartition(".")
     handler = getattr(import_module(module), name)
@@ -53,16 +48,12 @@ def _answer(settings: Settings, file: Path, stack: ExitStack) -> object:
     return handler(event, LambdaContext(str(uuid.uuid4()), time.time() + 86400))
 
 
-def _function(folder: str, port: int) -> Function:
-    os.environ.pop("AWS_PROFILE", None)
-    os.environ.update(DUMMY_ACCOUNT, SAM_CLI_TELEMETRY="0")
-    from local.gateway.api_gateway import serve_template
+def _function(folder: str) -> Function:
+    from local.gateway.template import Template
 
-    make_pool = partial(Pool, start=lambda function: ProcessEnvironment(function, lambda *_: None))
-    _, pools = serve_template(TEMPLATE, make_pool, Console(), port)
-    for pool in pools.values():
-        if pool.function.folder.name == folder:
-            return pool.function
+    for function in Template(TEMPLATE).functions.values():
+        if function.folder.name == folder:
+            return function
     raise CannotStart(f"There is no function {folder}: an event lies in a folder of its function's name.")
 
 

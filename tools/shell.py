@@ -8,9 +8,9 @@ from pathlib import Path
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from local.database.database import DATABASE, OWNER, is_given, port_of
+from local.database.database import BAD_URL, DATABASE, OWNER, is_given, port_of
 from local.database.postgres import installation
-from local.settings import CannotStart, read
+from local.settings import CannotStart, state_folder
 
 HELP = r"""psql at {place}, as {user}, who sees the rows of all users.
 Without that, as user 1 of the API:
@@ -24,7 +24,7 @@ Without that, as user 1 of the API:
 
 def main() -> int:
     try:
-        folder = read({**os.environ, "PORT": "1"}).folder
+        folder = state_folder(os.environ)
         conninfo = _conninfo(folder, os.environ)
         # libpq finds the passwords of all roles there.
         os.environ["PGPASSFILE"] = str(folder / "pgpass")
@@ -36,7 +36,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     except psycopg.ProgrammingError:  # whose text may hold the password
-        print("DATABASE_URL should look like postgresql://user:password@host:5432/database.", file=sys.stderr)
+        print(BAD_URL, file=sys.stderr)
         return 1
     except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[0]

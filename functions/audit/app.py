@@ -1,6 +1,6 @@
 from healthcare import audit
 from healthcare.audit import AuditEvent, AuditQuery
-from healthcare.database.connection import Session
+from healthcare.database.connection import Database
 from healthcare.fields import Page
 from healthcare.web.api import Api
 
@@ -8,12 +8,12 @@ api = Api()
 
 
 @api.route("GET", "/api/audit")
-def list_audit_events(session: Session, query: AuditQuery) -> Page[AuditEvent]:
+def list_audit_events(db: Database, query: AuditQuery) -> Page[AuditEvent]:
     """List what was done to your patients, mappings, doctors and account
 
     Newest first.
     """
-    return audit.search(session, query)
+    return audit.search(db, query)
 
 
 lambda_handler = api.handle

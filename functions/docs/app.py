@@ -1,7 +1,6 @@
 """What people read: the interactive page, openapi.json, and what each problem means.
 
-Of what is not in the standard library only the log is imported, so that a cold start takes no time. Swagger UI is the
-copy inside Powertools, which lies in the layer.
+Imports neither pydantic nor psycopg, so that a cold start is short. Swagger UI is the copy inside Powertools.
 """
 
 import json
@@ -9,13 +8,13 @@ import re
 from collections.abc import Callable, Mapping
 from html import escape
 from importlib.util import find_spec
-from os import environ
 from pathlib import Path
 from string import Template
 from typing import Any
-from urllib.parse import quote
 
-from healthcare.platform.logs import log
+from healthcare.platform.logs import logger
+from healthcare.web.headers import common_headers
+from healthcare.web.problems import problem
 
 Content = tuple[str, str]  # media type and text
 
@@ -77,13 +76,21 @@ def lambda_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
         content_type, body = ROUTES[event["resource"]](event["pathParameters"] or {})
     except NotFound as error:
         status = 404
-        content_type, body = "application/problem+json", _not_found(str(error), event["path"], request_id)
-    log("INFO", f"{event['httpMethod']} {event['resource']}", status=status, request_id=request_id)
-    return {"statusCode": status, "headers": _headers(content_type, request_id), "body": body}
+        content_type = "application/problem+json"
+        details = problem("not-found", "Not found", status, str(error), event["path"], request_id)
+        body = json.dumps(details, separators=(",", ":"))
+    logger.info(f"{event['httpMethod']} {event['resource']}", status=status, request_id=request_id)
+    headers = {
+        "Content-Type": content_type,
+        "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+        "Referrer-Policy": "no-referrer",
+        **common_headers(request_id),
+    }
+    return {"statusCode": status, "headers": headers, "body": body}
 
 
 def _swagger_ui() -> Path:
-    """Found without importing Powertools, which would take longer than all the rest."""
+    """The copy inside Powertools."""
     package = find_spec("aws_lambda_powertools")
     assert package
     assert package.submodule_search_locations
@@ -92,31 +99,3 @@ def _swagger_ui() -> Path:
 
 def _html(text: str) -> str:
     return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
-
-
-def _not_found(detail: str, path: str, request_id: str) -> str:
-    return json.dumps(
-        {
-            "type": "/problems/not-found",
-            "title": "Not found",
-            "status": 404,
-            "detail": detail,
-            "instance": quote(re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", path), safe="/%", errors="replace"),
-            "request_id": request_id,
-        }
-    )
-
-
-def _headers(content_type: str, request_id: str) -> dict[str, str]:
-    origin = environ.get("CORS_ALLOWED_ORIGIN", "*")
-    return {
-        "Content-Type": content_type,
-        "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-        "Referrer-Policy": "no-referrer",
-        "X-Request-Id": request_id,
-        "Cache-Control": "no-store",
-        "X-Content-Type-Options": "nosniff",
-        "Access-Control-Allow-Origin": origin,
-        "Access-Control-Expose-Headers": "ETag, Location, Link, Retry-After, X-Request-Id",
-        **({} if origin == "*" else {"Vary": "Origin"}),
-    }

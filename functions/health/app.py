@@ -1,6 +1,6 @@
 from typing import Literal
 
-from healthcare.database.connection import Session
+from healthcare.database.connection import Database
 from healthcare.fields import Output
 from healthcare.web.api import Api
 
@@ -12,9 +12,9 @@ class Health(Output):
 
 
 @api.route("GET", "/health", open=True)
-def read_health(session: Session) -> Health:
+def read_health(db: Database) -> Health:
     """See whether the API and its database answer"""
-    session.execute("SELECT 1")
+    db.execute("SELECT 1")
     return Health()
 
 

@@ -1,7 +1,8 @@
 """Run by a deployment or an operator, never by a client.
 
-`{}` migrates, `{"grant_admin": "<e-mail>"}` promotes, `{"verify_audit": true}` lists broken links of the audit. A
-deployment calls it as a custom resource of CloudFormation, and goes on only when it has been told that all went well.
+`{}` migrates, `{"grant_admin": "<e-mail>"}` promotes, `{"verify_audit": true}` lists broken links of the audit,
+`{"delete_doctor": <id>}` deletes one who is assigned to too many patients for a request. A deployment calls it as a
+custom resource of CloudFormation, and goes on only when it has been told that all went well.
 """
 
 import json
@@ -15,9 +16,11 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from healthcare.database.connection import password
-from healthcare.database.migrate import DatabaseIsNewer, MigrationError, broken_audit_links, grant_admin, migrate
+from healthcare.database.migrate import ROLES, DatabaseIsNewer, MigrationError, migrate
+from healthcare.database.operations import broken_audit_links, delete_doctor, grant_admin
 from healthcare.platform import aws
-from healthcare.platform.logs import log
+from healthcare.platform.logs import logger
+from healthcare.platform.metrics import count
 from healthcare.platform.settings import settings
 
 
@@ -27,6 +30,8 @@ def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any] | N
         return None
     if "grant_admin" in event:
         return {"granted": grant_admin(_conninfo(), event["grant_admin"])}
+    if "delete_doctor" in event:
+        return {"mappings": delete_doctor(_conninfo(), event["delete_doctor"])}
     if event.get("verify_audit"):
         return {"broken": broken_audit_links(_conninfo())}
     return {"applied": _migrate(_conninfo())}
@@ -44,7 +49,7 @@ def _migrate(conninfo: str) -> list[str]:
     with psycopg.connect(conninfo, autocommit=True) as connection:
         # Only where the server is Amazon's: who has this role logs in with a token of IAM, and with nothing else.
         if connection.execute("SELECT FROM pg_roles WHERE rolname = 'rds_iam'").fetchone() is not None:
-            connection.execute("GRANT rds_iam TO healthcare_auth, healthcare_api")
+            connection.execute(f"GRANT rds_iam TO {', '.join(ROLES)}")
     return applied
 
 
@@ -62,7 +67,8 @@ def _deploy(event: dict[str, Any]) -> None:
         reason = str(error) if isinstance(error, MigrationError) else f"SQLSTATE {getattr(error, 'sqlstate', None)}"
         answer |= {"Status": "FAILED", "Reason": f"{type(error).__qualname__}: {reason}"}
         stack = "".join(traceback.format_tb(error.__traceback__))
-        log("ERROR", "migration failed", error=answer["Reason"], stack=stack)
+        logger.error("migration failed", error=answer["Reason"], stack=stack)
+        count("MigrationFailures")
     body = json.dumps(answer).encode()
     request = Request(event["ResponseURL"], body, {"Content-Type": ""}, method="PUT")  # noqa: S310 - CloudFormation's
     with urlopen(request, timeout=30):  # noqa: S310

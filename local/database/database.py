@@ -1,26 +1,28 @@
 """The database of the local run: the embedded server, or the one that DATABASE_URL or PGHOST names."""
 
-import os
 import secrets
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import Conninfo
 
 from local.database.postgres import EmbeddedPostgres, kept
 from local.settings import PROJECT, CannotStart
 
 sys.path.append(str(PROJECT / "layers" / "common"))
 
-from healthcare.database.migrate import MigrationError, migrate
+from healthcare.database.migrate import ROLES, MigrationError, migrate
 
 OWNER = "healthcare_owner"
-APPLICATION_ROLES = ("healthcare_api", "healthcare_auth")
 DATABASE = "healthcare"
+BAD_URL = "DATABASE_URL should look like postgresql://user:password@host:5432/database."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,12 +31,11 @@ class Database:
     # libpq's variables, for every function that has a database
     variables: Mapping[str, str]
     applied: list[str]
-    note: str | None = None
     # None where somebody else runs it
     server: EmbeddedPostgres | None = None
 
     def login(self, role: str) -> str:
-        """The role a function asks for in the template, but for the owner, whom a given database calls otherwise."""
+        """The role a function asks for in the template. The owner of a given database has a name of its own."""
         return self.owner if role == OWNER else role
 
 
@@ -42,7 +43,7 @@ class Database:
 def ready_database(folder: Path, environ: Mapping[str, str]) -> Iterator[Database]:
     """Runs while in use, migrated to the newest version."""
     if is_given(environ):
-        yield _given(folder, environ.get("DATABASE_URL", ""), environ.get("DATABASE_POOLER", ""))
+        yield _given(folder, environ)
         return
     with EmbeddedPostgres(folder / "postgres") as server:
         yield replace(_embedded(folder, server), server=server)
@@ -51,8 +52,8 @@ def ready_database(folder: Path, environ: Mapping[str, str]) -> Iterator[Databas
 def running_database(folder: Path, environ: Mapping[str, str]) -> Database:
     """That of a run which is up, started with the same environment."""
     if is_given(environ):
-        return _given(folder, environ.get("DATABASE_URL", ""), environ.get("DATABASE_POOLER", ""))
-    return Database(owner=OWNER, variables={**_variables(port_of(folder)), **_password_file(folder)}, applied=[])
+        return _given(folder, environ)
+    return Database(owner=OWNER, variables=_variables(folder, port_of(folder)), applied=[])
 
 
 def port_of(folder: Path) -> str:
@@ -68,86 +69,69 @@ def is_given(environ: Mapping[str, str]) -> bool:
 
 
 def _embedded(folder: Path, server: EmbeddedPostgres) -> Database:
-    passwords = _passwords(folder, (OWNER, *APPLICATION_ROLES))
+    owner, password = sql.Identifier(OWNER), _password(folder, OWNER)
     with psycopg.connect(server.conninfo(), autocommit=True) as connection:
         if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [OWNER]).fetchone():
-            connection.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEROLE").format(sql.Identifier(OWNER)))
+            connection.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEROLE").format(owner))
         if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
-            names = sql.Identifier(DATABASE), sql.Identifier(OWNER)
-            connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(*names))
-        password = sql.Literal(passwords[OWNER])
-        connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(OWNER), password))
-    note = f"Running as root: the database lies in {server.elsewhere}." if server.elsewhere else None
-    return _migrated(
-        folder,
-        server.conninfo(user=OWNER, password=passwords[OWNER], dbname=DATABASE),
-        OWNER,
-        _variables(str(server.port)),
-        passwords,
-        note,
-    )
+            connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(DATABASE), owner))
+        connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(owner, sql.Literal(password)))
+    conninfo = server.conninfo(user=OWNER, password=password, dbname=DATABASE)
+    return _migrated(folder, conninfo, OWNER, password, _variables(folder, str(server.port)))
 
 
-def _variables(port: str) -> dict[str, str]:
-    return {"PGHOST": "127.0.0.1", "PGPORT": port, "PGDATABASE": DATABASE, "PGSSLMODE": "disable"}
+def _variables(folder: Path, port: str) -> dict[str, str]:
+    where = {"PGHOST": "127.0.0.1", "PGPORT": port, "PGDATABASE": DATABASE, "PGSSLMODE": "disable"}
+    return {**where, "PGPASSFILE": str(folder / "pgpass")}
 
 
-def _password_file(folder: Path) -> dict[str, str]:
-    return {"PGPASSFILE": str(folder / "pgpass")}
-
-
-def _given(folder: Path, conninfo: str, pooler: str) -> Database:
-    """`pooler`, `host:port`, takes the functions to the same database; migrations go there directly."""
-    passwords = _passwords(folder, APPLICATION_ROLES)
+def _given(folder: Path, environ: Mapping[str, str]) -> Database:
+    """DATABASE_POOLER, `host:port`, takes the functions to the same database; migrations go there directly."""
     try:
+        conninfo = make_conninfo("", **_from_environment(environ) | conninfo_to_dict(environ.get("DATABASE_URL", "")))
         with psycopg.connect(conninfo, connect_timeout=5) as connection:
             info = connection.info
-            owner, password = info.user, info.password
-            parameters = info.get_parameters()
+            owner, password, parameters = info.user, info.password, info.get_parameters()
             variables = {"PGHOST": info.host, "PGPORT": str(info.port), "PGDATABASE": info.dbname}
-            variables["PGSSLMODE"] = parameters.get("sslmode") or "prefer"
-            if "sslrootcert" in parameters:
-                variables["PGSSLROOTCERT"] = parameters["sslrootcert"]
     except psycopg.ProgrammingError:  # whose text may hold the password
-        raise CannotStart("DATABASE_URL should look like postgresql://user:password@host:5432/database.") from None
+        raise CannotStart(BAD_URL) from None
     except psycopg.Error as error:
         reason = str(error).strip().splitlines()[0]
         raise CannotStart(f"The database that DATABASE_URL or PGHOST names does not let us in: {reason}") from None
-    if password:
-        passwords[owner] = password
-    if pooler:
+    variables |= {"PGSSLMODE": parameters.get("sslmode") or "prefer", "PGPASSFILE": str(folder / "pgpass")}
+    if "sslrootcert" in parameters:
+        variables["PGSSLROOTCERT"] = parameters["sslrootcert"]
+    if pooler := environ.get("DATABASE_POOLER"):
         variables["PGHOST"], _, variables["PGPORT"] = pooler.rpartition(":")
-    return _migrated(folder, conninfo, owner, variables, passwords, None)
+    return _migrated(folder, conninfo, owner, password, variables)
 
 
-def _migrated(
-    folder: Path,
-    conninfo: str,
-    owner: str,
-    variables: Mapping[str, str],
-    passwords: Mapping[str, str],
-    note: str | None,
-) -> Database:
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """What libpq would take from its own variables."""
+    options = [(option.keyword.decode(), (option.envvar or b"").decode()) for option in Conninfo.get_defaults()]
+    return {keyword: environ[variable] for keyword, variable in options if environ.get(variable)}
+
+
+def _migrated(folder: Path, conninfo: str, owner: str, password: str, variables: Mapping[str, str]) -> Database:
+    """With passwords of this run's choosing for the functions' roles. PGPASSFILE holds them, and the owner's."""
+    passwords = {role: _password(folder, role) for role in ROLES}
     try:
-        applied = migrate(conninfo, passwords={role: passwords[role] for role in APPLICATION_ROLES})
-    except (MigrationError, psycopg.Error) as error:
+        applied = migrate(conninfo, passwords=passwords)
+    except MigrationError as error:
+        raise CannotStart(str(error)) from error
+    except psycopg.Error as error:
         raise CannotStart(f"The migrations could not be applied: {str(error).strip().splitlines()[0]}") from error
+    logins = passwords | ({owner: password} if password else {})
+    lines = [f"*:*:*:{_escaped(role)}:{_escaped(text)}\n" for role, text in logins.items()]
     password_file = folder / "pgpass"
-    lines = [f"*:*:*:{_escaped(role)}:{_escaped(password)}\n" for role, password in passwords.items()]
     password_file.unlink(missing_ok=True)
     password_file.touch(mode=0o600)
     password_file.write_text("".join(lines))
-    return Database(owner=owner, variables={**variables, **_password_file(folder)}, applied=applied, note=note)
+    return Database(owner=owner, variables=variables, applied=applied)
 
 
-def _passwords(folder: Path, roles: tuple[str, ...]) -> dict[str, str]:
-    return {role: kept(folder / f"password-{role}", lambda: secrets.token_hex(16)) for role in roles}
-
-
-def forget_given(environ: "os._Environ[str]") -> None:
-    """What a person's shell says about PostgreSQL must not reach the functions: they get variables of their own."""
-    for name in [name for name in environ if name in ("DATABASE_URL", "DATABASE_POOLER") or name.startswith("PG")]:
-        del environ[name]
+def _password(folder: Path, role: str) -> str:
+    return kept(folder / f"password-{role}", lambda: secrets.token_hex(16))
 
 
 def _escaped(field: str) -> str:

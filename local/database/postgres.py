@@ -10,16 +10,15 @@ import secrets
 import shutil
 import signal
 import socket
-import stat
 import subprocess
 import time
 from collections.abc import Callable, Mapping
 from importlib import metadata, util
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import psutil
+from psycopg.conninfo import make_conninfo
 
 from local.settings import CannotStart
 
@@ -40,7 +39,7 @@ class EmbeddedPostgres:
         self.settings = dict(settings or {})
         self.elsewhere: Path | None = None
         self.port = 0
-        self._account = _account()
+        self._how = _how_programs_run()
         self._password = ""
         self._programs = self._data = Path()
         self._process: subprocess.Popen[bytes] | None = None
@@ -49,9 +48,7 @@ class EmbeddedPostgres:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def conninfo(self, **parameters: str) -> str:
@@ -59,7 +56,7 @@ class EmbeddedPostgres:
         given = {"host": "127.0.0.1", "port": str(self.port), "user": "postgres", "dbname": "postgres"} | parameters
         if given["user"] == "postgres":
             given.setdefault("password", self._password)
-        return " ".join(f"{name}='{_escaped(value)}'" for name, value in given.items())
+        return make_conninfo("", **given)
 
     def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +71,7 @@ class EmbeddedPostgres:
             self._choose_port(anew=attempt > 0)
             if self._started():
                 return
-        raise self._did_not_start()
+        self._give_up()
 
     def has_ended(self) -> bool:
         return self._process is not None and self._process.poll() is not None
@@ -85,11 +82,8 @@ class EmbeddedPostgres:
         # PostgreSQL refuses while a process of the old server is still about.
         while not self._started():
             if time.monotonic() > deadline:
-                raise self._did_not_start()
+                self._give_up()
             time.sleep(0.1)
-
-    def _did_not_start(self) -> CannotStart:
-        return CannotStart(f"PostgreSQL did not start; {self._log} says why: {_last_line(self._log)}")
 
     def stop(self) -> None:
         if self._process is None:
@@ -103,7 +97,7 @@ class EmbeddedPostgres:
                 continue
         self._process = None
         if self.elsewhere and self._is_for_one_use:
-            shutil.rmtree(self.elsewhere)
+            shutil.rmtree(self.elsewhere, ignore_errors=True)
 
     @property
     def _is_for_one_use(self) -> bool:
@@ -116,7 +110,7 @@ class EmbeddedPostgres:
     def _places(self) -> tuple[Path, Path]:
         """Where the programs are and where the data goes."""
         installed = installation()
-        if not self._account:
+        if "user" not in self._how:
             return installed / "bin", self.folder
         self.folder.chmod(0o711)
         programs_reachable = self._succeeds(str(installed / "bin" / "postgres"), "--version")
@@ -155,9 +149,9 @@ class EmbeddedPostgres:
         unfinished.mkdir(mode=0o700)
         password_file.touch(mode=0o600)
         password_file.write_text(self._password)
-        if self._account:
+        if "user" in self._how:
             for path in (unfinished, password_file):
-                os.chown(path, self._account["user"], self._account["group"])
+                os.chown(path, self._how["user"], self._how["group"])
         command = [str(programs / "initdb"), f"--pgdata={unfinished}", "--username=postgres"]
         command += [f"--pwfile={password_file}", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
         command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
@@ -165,12 +159,10 @@ class EmbeddedPostgres:
         made = subprocess.run(
             command,
             cwd=data.parent,
-            env=_ENVIRONMENT,
-            process_group=0,
             capture_output=True,
             text=True,
             errors="replace",
-            **self._account,
+            **self._how,
         )
         password_file.unlink()
         if made.returncode:
@@ -200,13 +192,11 @@ class EmbeddedPostgres:
         pid_file.unlink(missing_ok=True)
 
     def _choose_port(self, *, anew: bool) -> None:
-        """The same from run to run, so that a saved connection of a database client stays good."""
+        """The same from run to run if it is free, so that a saved connection of a database client stays good."""
         file = self.folder / "port"
-        port = int(kept(file, lambda: str(free_port())))
-        if anew or not _is_free(port):
-            file.unlink()
-            port = int(kept(file, lambda: str(free_port())))
-        self.port = port
+        text = file.read_text() if file.exists() else ""
+        self.port = free_port(int(text) if text.isdecimal() and not anew else 0)
+        file.write_text(str(self.port))
 
     def _started(self) -> bool:
         options = {
@@ -221,16 +211,13 @@ class EmbeddedPostgres:
         for name, value in (options | self.settings).items():
             command += ["-c", f"{name}={value}"]
         with self._log.open("ab") as log:
-            # A process group of its own: Ctrl-C at a terminal must not stop the database before its users.
             process = subprocess.Popen(
                 command,
                 cwd=self._data,
-                env=_ENVIRONMENT,
-                process_group=0,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                **self._account,
+                **self._how,
             )
         deadline = time.monotonic() + START_SECONDS
         while process.poll() is None and time.monotonic() < deadline:
@@ -242,32 +229,27 @@ class EmbeddedPostgres:
         process.wait()
         return False
 
+    def _give_up(self) -> NoReturn:
+        last_line = (self._log.read_text(errors="replace").strip().splitlines() or ["nothing"])[-1]
+        raise CannotStart(f"PostgreSQL did not start; {self._log} says why: {last_line}")
+
     def _succeeds(self, *command: str) -> bool:
         try:
-            return subprocess.run(command, cwd="/", capture_output=True, **self._account).returncode == 0
+            return subprocess.run(command, cwd="/", capture_output=True, **self._how).returncode == 0
         except OSError:
             return False
 
 
-# Locale settings of the person who starts it must not reach the server; on macOS it needs one that is set.
-_ENVIRONMENT = {"LC_ALL": "C"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _is_free(port: int) -> bool:
+def free_port(wanted: int = 0) -> int:
+    """`wanted` if it is free, or else another."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind(("127.0.0.1", wanted))
         except OSError:
-            return False
-        return True
+            probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def _is_ready(pid_file: Path, pid: int) -> bool:
@@ -278,15 +260,17 @@ def _is_ready(pid_file: Path, pid: int) -> bool:
     return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready"
 
 
-def _account() -> dict[str, Any]:
-    """What makes subprocess run a program as `nobody`, when this is root."""
+def _how_programs_run() -> dict[str, Any]:
+    """As `nobody` when this is root, in a process group of their own: Ctrl-C must not stop the database first."""
+    # Locale settings of the person who starts it must not reach the server; on macOS it needs one that is set.
+    how: dict[str, Any] = {"env": {"LC_ALL": "C"}, "process_group": 0}
     if os.geteuid() != 0:
-        return {}
+        return how
     try:
         nobody = pwd.getpwnam("nobody")
     except KeyError:
         raise CannotStart("PostgreSQL does not run as root, and there is no user `nobody` to run it as.") from None
-    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    return how | {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 
 def installation() -> Path:
@@ -306,9 +290,7 @@ def _copy_readable(installed: Path, target: Path) -> None:
     libraries = package.with_name(f"{package.name}.libs")
     if libraries.exists():
         shutil.copytree(libraries, unfinished / libraries.name)
-    for path in (unfinished, *unfinished.rglob("*")):
-        if not path.is_symlink():
-            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & stat.S_IXUSR else 0o644)
+    subprocess.run(["chmod", "-R", "a+rX", str(unfinished)], check=True)
     unfinished.rename(target)
 
 
@@ -322,12 +304,3 @@ def kept(file: Path, make: Callable[[], str]) -> str:
         file.touch(mode=0o600)
         file.write_text(text)
     return text
-
-
-def _last_line(file: Path) -> str:
-    lines = file.read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "nothing"
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace("'", "\\'")

@@ -1,45 +1,33 @@
-"""API Gateway without containers: SAM CLI's parsing, routing, events and authorizers, with another runtime under them.
+"""API Gateway without containers: SAM CLI's routing, events and authorizers, with pools of processes as its functions.
 
-Everything here that begins with `samcli` is private to SAM CLI, which is why its version is pinned exactly and why
-none of it is imported anywhere else.
+Everything here and in `template` that begins with `samcli` is private to SAM CLI, which is why its version is pinned
+exactly and why none of it is imported anywhere else.
 """
 
 import json
-import logging
-import os
 import re
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
 from wsgiref.types import WSGIApplication
 
 from flask import Response, g, request
-from samcli.commands.local.lib.local_lambda import LocalLambdaRunner
-from samcli.lib.providers.api_provider import ApiProvider
-from samcli.lib.providers.provider import Api, Cors
-from samcli.lib.providers.sam_function_provider import SamFunctionProvider
-from samcli.lib.providers.sam_stack_provider import SamLocalStackProvider
+from samcli.lib.providers.provider import Cors
 from samcli.local.apigw.exceptions import InvalidLambdaAuthorizerResponse, LambdaResponseParseException
 from samcli.local.apigw.local_apigw_service import LocalApigwService
 from samcli.local.apigw.route import Route
+from werkzeug import Response as AnyResponse
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 
 from local.console import Console
-from local.environments.pool import EventTooLarge, Function, InvocationFailed, Pool, TimedOut
-from local.gateway.responses import Answer, GatewayResponses
-
-API = "Api"
-
-
-class RouteLine(NamedTuple):
-    path: str
-    method: str
-    is_open: bool
+from local.environments.function import InvocationFailed
+from local.environments.pool import EventTooLarge, Pool
+from local.gateway.template import Template
+from local.pages import Pages
 
 
 class Refused(Exception):
@@ -50,71 +38,32 @@ class Refused(Exception):
         self.kind = kind
 
 
-class Template:
-    """What the local run needs of template.yaml, with parameters and intrinsic functions resolved."""
-
-    def __init__(self, file: Path) -> None:
-        logging.getLogger("samcli").setLevel(logging.ERROR)
-        # The functions take this variable's value by themselves; preflights and the gateway's errors do not.
-        origin = os.environ.get("CORS_ALLOWED_ORIGIN")
-        overrides = {"CorsAllowedOrigin": origin} if origin else {}
-        stacks, _ = SamLocalStackProvider.get_stacks(str(file), parameter_overrides=overrides)
-        self.folder = file.parent
-        self.functions = SamFunctionProvider(stacks)
-        self.api: Api = ApiProvider(stacks, cwd=str(file.parent)).api
-        properties = stacks[0].resources[API]["Properties"]
-        self.responses = GatewayResponses(properties.get("GatewayResponses") or {})
-
-
-class PoolsAsRuntime:
-    """Takes the place of SAM CLI's LambdaRuntime, which would start a container."""
-
-    def __init__(self, make_pool: Callable[[Function], Pool]) -> None:
-        self._make_pool = make_pool
-        self.pools: dict[str, Pool] = {}
-
-    def add(self, config: Any) -> None:
-        function = Function(
-            name=config.name,
-            handler=config.handler,
-            folder=Path(config.code_abs_path),
-            layers=tuple(Path(layer.codeuri).resolve() for layer in config.layers),
-            timeout=config.timeout,
-            variables=config.env_vars.resolve(),
-        )
-        self.pools[function.name] = self._make_pool(function)
-
-    def invoke(self, config: Any, event: str, *_: Any, stdout: Any, **__: Any) -> None:
-        answer = self.pools[config.name].invoke(event.encode()).decode()
-        if '"errorMessage"' in answer:
-            _raise_error(json.loads(answer))
-        stdout.write_str(answer)
-
-
 class Gateway(LocalApigwService):  # type: ignore[misc]
     """Answers as API Gateway does. The order of the checks is here, each check is SAM CLI's."""
 
-    def __init__(self, template: Template, runtime: PoolsAsRuntime, console: Console, port: int) -> None:
-        runner = LocalLambdaRunner(runtime, template.functions, str(template.folder), str(template.folder))
-        super().__init__(template.api, runner, port=port, host="127.0.0.1")
-        for function in template.functions.get_all():
-            runtime.add(runner.get_invoke_config(function))
+    def __init__(
+        self, template: Template, pools: Mapping[str, Pool], pages: Pages, console: Console, port: int
+    ) -> None:
+        super().__init__(template.api, template.runner, port=port, host="127.0.0.1")
         self._responses = template.responses
+        self._pools = pools
+        self._pages = pages
         self._console = console
         self.create()
         self._app.url_map.merge_slashes = False
-        self._app.before_request(_note_request)
+        self._app.before_request(self._begin)
 
     @property
     def application(self) -> WSGIApplication:
         application: WSGIApplication = self._app
         return application
 
-    def route_lines(self) -> Iterator[RouteLine]:
-        for route in self.api.routes:
-            for method in route.methods:
-                if method != "OPTIONS":
-                    yield RouteLine(route.path, method, route.authorizer_object is None)
+    def routes(self) -> list[tuple[str, str, bool]]:
+        """Path, method, and whether it is open."""
+        routes = [
+            (route.path, method, not route.authorizer_object) for route in self.api.routes for method in route.methods
+        ]
+        return sorted(route for route in routes if route[1] != "OPTIONS")
 
     def refuse(self, path: str, status: int, message: str) -> tuple[int, Headers, bytes]:
         """For a request that is not even HTTP, so that it never came to the application."""
@@ -122,6 +71,12 @@ class Gateway(LocalApigwService):  # type: ignore[misc]
         context = _context(path.partition("?")[0], "", str(uuid.uuid4()))
         answer = self._responses.answer(kind, context, status=status, message=message)
         return answer.status, Headers(answer.headers), answer.body.encode()
+
+    def _begin(self) -> AnyResponse | None:
+        g.request_id = str(uuid.uuid4())
+        g.started = time.monotonic()
+        page = self._pages.get(request.path) if request.method == "GET" else None
+        return page() if page else None
 
     def _request_handler(self, **_: str) -> Response:
         route: Route | None = self._dict_of_routes.get(self._route_key(request.method, request.endpoint))
@@ -167,13 +122,18 @@ class Gateway(LocalApigwService):  # type: ignore[misc]
             return Response(body, status, headers)
         except EventTooLarge:
             raise Refused("REQUEST_TOO_LARGE") from None
-        except TimedOut as error:
-            self._report(route.function_name, error)
-            raise Refused("INTEGRATION_TIMEOUT") from error
         except (InvocationFailed, LambdaResponseParseException, ValueError, TypeError) as error:
             # ValueError and TypeError: a status or headers that HTTP can't carry.
             self._report(route.function_name, error)
             raise Refused("DEFAULT_5XX") from error
+
+    def _invoke_lambda_function(self, name: str, event: dict[str, Any], tenant_id: str | None = None) -> str:
+        text = self._pools[name].invoke(json.dumps(event).encode()).decode()
+        # Only the names in an answer tell a function that raised from one that returned.
+        answer = json.loads(text) if '"errorMessage"' in text else None
+        if isinstance(answer, dict) and {"errorMessage", "errorType"} <= answer.keys():
+            raise InvocationFailed(str(answer["errorMessage"]))
+        return text
 
     def _create_method_arn(self, flask_request: Any, event_type: str) -> str:
         """With the path as it came: a line break in it would escape SAM CLI's comparison with the policy."""
@@ -201,7 +161,7 @@ class Gateway(LocalApigwService):  # type: ignore[misc]
 
     def _gateway_response(self, kind: str, *, status: int | None = None) -> Response:
         context = _context(quote(request.path), request.method, g.request_id)
-        answer: Answer = self._responses.answer(kind, context, status=status)
+        answer = self._responses.answer(kind, context, status=status)
         elapsed = round((time.monotonic() - g.started) * 1000)
         line = f"{request.method} {quote(request.path)} {answer.status} {elapsed} ms {kind} request_id={g.request_id}"
         self._console.log("gateway", "INFO", line)
@@ -210,24 +170,6 @@ class Gateway(LocalApigwService):  # type: ignore[misc]
     def _report(self, function: str, error: Exception) -> None:
         message = re.sub(r"\s+", " ", str(error))[:500]
         self._console.log("gateway", "ERROR", f"{function} failed: {message}")
-
-
-def serve_template(
-    file: Path, make_pool: Callable[[Function], Pool], console: Console, port: int
-) -> tuple[Gateway, dict[str, Pool]]:
-    runtime = PoolsAsRuntime(make_pool)
-    return Gateway(Template(file), runtime, console, port), runtime.pools
-
-
-def _raise_error(answer: object) -> None:
-    """A function that raises is only to be told from one that returns by the names in its answer."""
-    if isinstance(answer, dict) and {"errorMessage", "errorType"} <= answer.keys():
-        raise InvocationFailed(str(answer["errorMessage"]))
-
-
-def _note_request() -> None:
-    g.request_id = str(uuid.uuid4())
-    g.started = time.monotonic()
 
 
 def _context(path: str, method: str, request_id: str) -> Mapping[str, str]:

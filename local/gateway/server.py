@@ -1,165 +1,139 @@
-"""An HTTP/1.1 server on 127.0.0.1 for a WSGI application, with the limits of API Gateway.
+"""An HTTP/1.1 server on 127.0.0.1 for a WSGI application, with the limits of API Gateway. h11 reads and writes HTTP.
 
-Werkzeug's own closes every connection after one answer and speaks HTML when a request is malformed.
+Werkzeug's own server closes every connection after one answer and speaks HTML when a request is malformed.
 """
 
 import io
+import socket
 import socketserver
 import sys
 from collections.abc import Callable
+from email.utils import formatdate
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 from wsgiref.types import WSGIApplication
 
+import h11
 from werkzeug.datastructures import Headers
 from werkzeug.test import run_wsgi_app
 
 LARGEST_BODY = 10 * 1024 * 1024
+LARGEST_HEAD = 64 * 1024
+IDLE_SECONDS = 75
+RECEIVED_AT_ONCE = 64 * 1024
 PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F))
 
-# path, status and message of a request that the application can't be asked about: status, headers, body
+# path, status and message of a request that never came to the application: status, headers, body
 Refuse = Callable[[str, int, str], tuple[int, Headers, bytes]]
 
 
 class Refused(Exception):
-    def __init__(self, status: HTTPStatus, message: str) -> None:
+    def __init__(self, status: int, message: str = "") -> None:
         super().__init__(message)
         self.status = status
 
 
-class Server(socketserver.ThreadingMixIn, HTTPServer):
+class Server(socketserver.ThreadingTCPServer):
     """Claims its port at once, so that a port in use shows before anything else is started."""
 
     daemon_threads = True
+    allow_reuse_address = True
     request_queue_size = 128
 
     def __init__(self, port: int) -> None:
         super().__init__(("127.0.0.1", port), Handler)
+        self.port: int = self.server_address[1]
         self.application: WSGIApplication | None = None
         self.refuse: Refuse | None = None
 
-    def server_bind(self) -> None:
-        # HTTPServer's asks a name server for the name of the address.
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
-
     def handle_error(self, request: Any, client_address: Any) -> None:
-        # A client that hangs up is no news.
+        # Clients may hang up at any time.
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(socketserver.BaseRequestHandler):
     server: Server
-    protocol_version = "HTTP/1.1"
-    # A request line without a version would else be answered without status and headers.
-    default_request_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = -1
-    timeout = 75
+    request: socket.socket
 
-    def __getattr__(self, name: str) -> Callable[[], None]:
-        # BaseHTTPRequestHandler looks for do_GET and so on; the application knows which methods there are.
-        if name.startswith("do_"):
-            return self._respond
-        raise AttributeError(name)
-
-    def log_message(self, format: str, *arguments: Any) -> None:
-        pass
-
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Also called by the base class for what it can't parse; it may not know path or method then."""
-        self.close_connection = True
-        if code == HTTPStatus.HTTP_VERSION_NOT_SUPPORTED:
-            code, message = HTTPStatus.BAD_REQUEST, None  # what a client sends is never a fault of this side
-        assert self.server.refuse is not None
-        path = getattr(self, "path", "/")
-        self._write(*self.server.refuse(path, code, message or HTTPStatus(code).phrase))
-
-    def _respond(self) -> None:
-        assert self.server.application is not None
-        try:
-            environ = self._environ(self._read_body())
-        except Refused as refusal:
-            self.send_error(refusal.status, str(refusal))
-            return
-        chunks, status, headers = run_wsgi_app(self.server.application, environ, buffered=True)
-        self._write(int(status.split(" ", 1)[0]), headers, b"".join(chunks))
-
-    def _write(self, status: int, headers: Headers, body: bytes) -> None:
-        has_body = status >= 200 and status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
-        try:
-            phrase = HTTPStatus(status).phrase
-        except ValueError:
-            phrase = ""
-        self.send_response_only(status, phrase)
-        self.send_header("Date", self.date_time_string())
-        for name, value in headers:
-            if name.lower() not in ("content-length", "connection", "transfer-encoding"):
-                self.send_header(name, value.encode("latin-1", "replace").decode("latin-1"))
-        if has_body:
-            self.send_header("Content-Length", str(len(body)))
-        if self.close_connection:
-            self.send_header("Connection", "close")
-        self.end_headers()
-        if has_body and getattr(self, "command", None) != "HEAD":
-            self.wfile.write(body)
-        self.wfile.flush()
-
-    def _read_body(self) -> bytes:
-        coding = self.headers.get("Transfer-Encoding")
-        lengths = self.headers.get_all("Content-Length", [])
-        if coding is not None:
-            if lengths or coding.lower() != "chunked":
-                raise Refused(HTTPStatus.BAD_REQUEST, "Bad Request")
-            return self._read_chunks()
-        if not lengths:
-            return b""
-        if len(set(lengths)) > 1 or not (lengths[0].isascii() and lengths[0].isdecimal()):
-            raise Refused(HTTPStatus.BAD_REQUEST, "Bad Request")
-        return self._read_exactly(int(lengths[0]), already=0)
-
-    def _read_chunks(self) -> bytes:
-        body = bytearray()
+    def handle(self) -> None:
+        self.request.settimeout(IDLE_SECONDS)
+        self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        received = b""
         while True:
-            size_text = self.rfile.readline(1024).split(b";", 1)[0].strip()
-            try:
-                size = int(size_text, 16)
-            except ValueError:
-                raise Refused(HTTPStatus.BAD_REQUEST, "Bad Request") from None
-            if size <= 0:
-                break
-            body += self._read_exactly(size, already=len(body))
-            self.rfile.readline(3)
-        while self.rfile.readline(65536).strip():
-            pass
+            # RFC 9112, section 2.2: empty lines before a request line are ignored.
+            while not (received := received.lstrip(b"\r\n")):
+                received = self.request.recv(RECEIVED_AT_ONCE)
+                if not received:
+                    return
+            connection = h11.Connection(h11.SERVER, max_incomplete_event_size=LARGEST_HEAD)
+            connection.receive_data(received)
+            self._answer(connection)
+            if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
+                return
+            received, _ = connection.trailing_data
+
+    def _answer(self, connection: h11.Connection) -> None:
+        assert self.server.application is not None
+        path, has_body = "/", True
+        try:
+            request = self._next_event(connection)
+            assert isinstance(request, h11.Request)
+            has_body = request.method != b"HEAD"
+            path, query = _target(request)
+            environ = self._environ(request, path, query, self._read_body(connection, request))
+            chunks, status_line, headers = run_wsgi_app(self.server.application, environ, buffered=True)
+            body = b"".join(chunks)
+            response = _response(int(status_line.split(" ", 1)[0]), headers, body)
+        except Refused as refusal:
+            response, body = self._refusal(path, refusal.status, str(refusal))
+        except h11.RemoteProtocolError as error:
+            # h11's hint for a transfer coding that it does not know is 501.
+            too_large = error.error_status_hint == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            response, body = self._refusal(path, error.error_status_hint if too_large else HTTPStatus.BAD_REQUEST)
+        except h11.LocalProtocolError:  # headers or a status of a function that HTTP can't carry
+            response, body = self._refusal(path, HTTPStatus.BAD_GATEWAY)
+        events = response, h11.Data(body if has_body else b""), h11.EndOfMessage()
+        self.request.sendall(b"".join(connection.send(event) or b"" for event in events))
+
+    def _refusal(self, path: str, status: int, message: str = "") -> tuple[h11.Response, bytes]:
+        assert self.server.refuse is not None
+        status, headers, body = self.server.refuse(path, status, message or HTTPStatus(status).phrase)
+        return _response(status, headers, body, closes=True), body
+
+    def _next_event(self, connection: h11.Connection) -> Any:
+        while (event := connection.next_event()) is h11.NEED_DATA:
+            connection.receive_data(self.request.recv(RECEIVED_AT_ONCE))
+        return event
+
+    def _read_body(self, connection: h11.Connection, request: h11.Request) -> bytes:
+        has_two_lengths = {b"content-length", b"transfer-encoding"} <= {name for name, _ in request.headers}
+        if has_two_lengths or request.http_version >= b"2":
+            raise Refused(HTTPStatus.BAD_REQUEST)
+        if connection.they_are_waiting_for_100_continue:
+            self.request.sendall(connection.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
+        body = bytearray()
+        while isinstance(event := self._next_event(connection), h11.Data):
+            body += event.data
+            if len(body) > LARGEST_BODY:
+                message = f"HTTP content length exceeded {LARGEST_BODY} bytes."
+                raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
         return bytes(body)
 
-    def _read_exactly(self, size: int, *, already: int) -> bytes:
-        if already + size > LARGEST_BODY:
-            raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"HTTP content length exceeded {LARGEST_BODY} bytes.")
-        data = self.rfile.read(size)
-        if len(data) < size:
-            raise Refused(HTTPStatus.BAD_REQUEST, "Bad Request")
-        return data
-
-    def _environ(self, body: bytes) -> dict[str, Any]:
+    def _environ(self, request: h11.Request, path: str, query: str, body: bytes) -> dict[str, Any]:
         """As API Gateway does, text that is not UTF-8 goes on with replacement characters."""
-        target = self.path if self.path.startswith("/") else urlsplit(self.path)._replace(scheme="", netloc="").geturl()
-        path, _, query = target.partition("?")
         text = body.decode("utf-8", "replace").encode()
+        headers = [(name.decode("ascii"), value.decode("latin-1")) for name, value in request.headers.raw_items()]
         environ: dict[str, Any] = {
-            "REQUEST_METHOD": self.command,
+            "REQUEST_METHOD": request.method.decode("ascii"),
             "SCRIPT_NAME": "",
-            "PATH_INFO": unquote_to_bytes(path.encode("latin-1")).decode("latin-1"),
-            "QUERY_STRING": quote(query.encode("latin-1"), safe=PRINTABLE),
-            "REQUEST_URI": target,
+            "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
+            "QUERY_STRING": quote(query, safe=PRINTABLE),
             "REMOTE_ADDR": self.client_address[0],
             "SERVER_NAME": "127.0.0.1",
-            "SERVER_PORT": str(self.server.server_port),
-            "SERVER_PROTOCOL": self.request_version,
+            "SERVER_PORT": str(self.server.port),
+            "SERVER_PROTOCOL": f"HTTP/{request.http_version.decode('ascii')}",
             "CONTENT_LENGTH": str(len(text)),
             "wsgi.version": (1, 0),
             "wsgi.url_scheme": "http",
@@ -169,9 +143,9 @@ class Handler(BaseHTTPRequestHandler):
             "wsgi.multiprocess": False,
             "wsgi.run_once": False,
             # WSGI joins headers of the same name; the gateway keeps them apart.
-            "local.headers": self.headers.items(),
+            "local.headers": headers,
         }
-        for name, value in self.headers.items():
+        for name, value in headers:
             key = name.upper().replace("-", "_")
             if key == "CONTENT_TYPE":
                 environ[key] = value
@@ -179,3 +153,28 @@ class Handler(BaseHTTPRequestHandler):
                 key = f"HTTP_{key}"
                 environ[key] = f"{environ[key]},{value}" if key in environ else value
         return environ
+
+
+def _target(request: h11.Request) -> tuple[str, str]:
+    """Path and query; the target may be a whole URL."""
+    target = request.target.decode("ascii")
+    if not target.startswith("/"):
+        try:
+            target = urlsplit(target)._replace(scheme="", netloc="").geturl()
+        except ValueError:
+            raise Refused(HTTPStatus.BAD_REQUEST) from None
+    path, _, query = target.partition("?")
+    return path, query
+
+
+def _response(status: int, headers: Headers, body: bytes, *, closes: bool = False) -> h11.Response:
+    framing = ("content-length", "connection", "transfer-encoding")
+    sent = [(name, value) for name, value in headers if name.lower() not in framing]
+    sent.append(("Date", formatdate(usegmt=True)))
+    if status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
+        sent.append(("Content-Length", str(len(body))))
+    if closes:
+        sent.append(("Connection", "close"))
+    encoded = [(name.encode("ascii"), value.encode("latin-1", "replace")) for name, value in sent]
+    phrase = HTTPStatus(status).phrase if status in list(HTTPStatus) else ""
+    return h11.Response(status_code=status, headers=encoded, reason=phrase)

@@ -13,9 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from local.console import Console
-from local.environments.pool import Environment, Function, Pool
-from local.gateway.api_gateway import serve_template
+from local.gateway.template import Template
 from local.settings import PROJECT
 from tests.benchmarks.world import PEER_ROLE, World
 from tools.build import build, size
@@ -154,15 +152,9 @@ def _pip(python: Path, *arguments: str) -> None:
 
 
 def _ours() -> Peer:
-    """As the built template says; no function is started here."""
-
-    def start(function: Function) -> Environment:
-        raise AssertionError(f"nothing may start {function.name}: the pools are only read")
-
-    _, pools = serve_template(MADE / OURS / "template.yaml", partial(Pool, start=start), Console(), 0)
+    """As the built template says."""
     programs = {}
-    for pool in pools.values():
-        function = pool.function
+    for function in Template(MADE / OURS / "template.yaml").functions.values():
         layers = tuple(folder / "python" for folder in function.layers if (folder / "python").exists())
         role = function.variables.get("PGUSER")
         programs[function.title] = Program(

@@ -2,7 +2,6 @@
 
 import json
 import secrets
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -13,6 +12,7 @@ from typing import Any
 import bcrypt
 import psycopg
 
+from local.aws.moto import Moto
 from local.database.database import APPLICATION_ROLES, OWNER
 from local.database.postgres import EmbeddedPostgres
 from local.settings import DUMMY_ACCOUNT, PROJECT, TOKEN_KEYS_SECRET
@@ -72,7 +72,7 @@ def made(folder: Path, peers: list[str]) -> Iterator[World]:
         passwords = {role: secrets.token_hex(16) for role in (OWNER, PEER_ROLE, *APPLICATION_ROLES)}
         _make_database(server, passwords)
         users = _fill(server, peers)
-        yield World(server, stack.enter_context(_secrets_manager(folder)), passwords, users)
+        yield World(server, stack.enter_context(Moto(folder)).endpoint, passwords, users)
 
 
 def _make_database(server: EmbeddedPostgres, passwords: Mapping[str, str]) -> None:
@@ -114,19 +114,6 @@ def _fill(server: EmbeddedPostgres, peers: list[str]) -> dict[str, int]:
         )
         connection.execute("VACUUM ANALYZE")
     return {peer: number for number, peer in enumerate(peers, start=1)}
-
-
-@contextmanager
-def _secrets_manager(folder: Path) -> Iterator[str]:
-    command = [sys.executable, "-m", "local.aws.secrets_manager", str(folder / "token-keys.json")]
-    with subprocess.Popen(
-        command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
-        try:
-            assert process.stdout
-            yield process.stdout.readline().strip()
-        finally:
-            process.kill()
 
 
 # Events -------------------------------------------------------------------------------------------------------------

@@ -100,6 +100,8 @@ def filter_failure(
         return response.status_code != 404
     if type(failure).__name__ == "ObjectLevelAuthorizationViolation":
         return not case.path.startswith("/api/doctors")  # everybody's directory
+    if "larger than maxLength" in failure.message and len((case.headers or {}).get("If-None-Match", "")) > 1000:
+        return False  # an ETag that nobody has is compared with, however long
     if type(failure).__name__ != "RejectedPositiveData":
         return True
     if (case.headers or {}).get("If-Match") == "0":

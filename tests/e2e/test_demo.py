@@ -122,7 +122,7 @@ def test_it_shows_how_far_it_is_on_a_terminal_only(own_run: LocalRun, filled: st
             shown += chunk
     os.close(terminal)
     assert process.returncode == 0
-    assert re.search(rb"\r  \[#{40}\] (\d+) of \1", shown)
+    assert re.search(r"\r  +█{30} ([\d,]+) of \1\r", shown.decode())
 
 
 def _read(terminal: int) -> bytes:
@@ -161,6 +161,14 @@ def test_accounts_with_a_password_that_everybody_knows_stay_on_this_machine(own_
     answer = demo(API=own_run.base_url, DEMO_PASSWORD="another one of theirs")
     assert answer.returncode == 1
     assert answer.stderr == f"There is an account {USERS[0]['email']} with another password already.\n"
+
+
+def test_a_password_that_the_api_refuses_is_one_sentence(own_run: LocalRun) -> None:
+    answer = demo(API=own_run.base_url, DEMO_PASSWORD="password1")
+    assert (answer.returncode, answer.stderr) == (
+        1,
+        "DEMO_PASSWORD is refused: Password should not be one of those that many people have.\n",
+    )
 
 
 def test_another_server_is_not_filled(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import psutil
 import psycopg
 import pytest
 
+from healthcare.database.migrate import MigrationError, migrate
 from local.database.postgres import EmbeddedPostgres
 from tests.e2e.local_run import PROJECT, LocalRun, still_running
 
@@ -49,6 +50,13 @@ def register(run: LocalRun) -> None:
 
 def read_me(run: LocalRun, headers: dict[str, str]) -> int:
     return httpx.get(f"{run.base_url}/api/auth/me", headers=headers, timeout=30).status_code
+
+
+def wait_for(run: LocalRun, line: str) -> None:
+    deadline = time.monotonic() + 15
+    while line not in run.lines:
+        assert time.monotonic() < deadline, run.output
+        time.sleep(0.05)
 
 
 def test_it_says_where_it_runs_and_serves_until_it_is_interrupted(run: LocalRun) -> None:
@@ -129,7 +137,40 @@ def test_a_database_that_dies_is_started_again_with_its_data(run: LocalRun) -> N
             assert time.monotonic() < deadline, run.output
             time.sleep(0.1)
         log_in(run)
-        assert "PostgreSQL runs again, with everything that was committed." in run.lines
+        assert "PostgreSQL runs again." in run.lines
+
+
+def test_moto_that_dies_is_started_again_with_the_same_keys(run: LocalRun) -> None:
+    with run:
+        register(run)
+        headers = log_in(run)
+        (moto,) = (process for process in run.processes() if "local.aws.server" in process.cmdline())
+        moto.kill()
+        wait_for(run, "moto, which stands in for AWS, runs again.")
+        # Their successors have to ask for the keys.
+        for process in [process for process in run.processes() if "awslambdaric" in process.cmdline()]:
+            process.kill()
+        assert read_me(run, headers) == 200
+        assert read_me(run, log_in(run)) == 200
+
+
+def test_a_database_of_other_migrations_is_one_sentence(run: LocalRun) -> None:
+    with run:
+        pass
+    with (
+        EmbeddedPostgres(run.folder / "postgres") as server,
+        psycopg.connect(server.conninfo(dbname="healthcare")) as connection,
+    ):
+        connection.execute("UPDATE schema_migrations SET name = '0000_of_before' WHERE name LIKE '0001%'")
+    run = LocalRun(run.folder)
+    run.start()
+    assert run.wait() == 1
+    assert run.lines[0] == "Starting PostgreSQL …"
+    assert len(run.lines) == 2 + ("Running as root" in run.output), run.output
+    with pytest.raises(MigrationError) as error, EmbeddedPostgres(run.folder / "postgres") as server:
+        migrate(server.conninfo(dbname="healthcare"))
+    assert run.lines[-1] == str(error.value)
+    LocalRun(run.folder).clean()
 
 
 def test_the_death_of_the_working_process_ends_the_run(run: LocalRun) -> None:
@@ -197,13 +238,18 @@ def test_a_database_url_that_is_none_is_one_sentence(run: LocalRun, url: str) ->
     assert run.lines[1:] == ["DATABASE_URL should look like postgresql://user:password@host:5432/database."]
 
 
-def test_another_database_takes_the_place_of_the_embedded_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("named_by", ["url", "variables"])
+def test_another_database_takes_the_place_of_the_embedded_one(tmp_path: Path, named_by: str) -> None:
     run = LocalRun(tmp_path / "state")
     with EmbeddedPostgres(tmp_path / "other", {"fsync": "off"}) as other:
         with psycopg.connect(other.conninfo(), autocommit=True) as connection:
             connection.execute("CREATE ROLE mine LOGIN CREATEROLE PASSWORD 'it''s : \\ odd'")
             connection.execute("CREATE DATABASE clinic OWNER mine")
-        run.environ["DATABASE_URL"] = f"postgresql://mine:it's%20%3A%20%5C%20odd@127.0.0.1:{other.port}/clinic"
+        if named_by == "url":
+            run.environ["DATABASE_URL"] = f"postgresql://mine:it's%20%3A%20%5C%20odd@127.0.0.1:{other.port}/clinic"
+        else:
+            run.environ |= {"PGHOST": "127.0.0.1", "PGPORT": str(other.port), "PGDATABASE": "clinic"}
+            run.environ |= {"PGUSER": "mine", "PGPASSWORD": "it's : \\ odd"}
         with run:
             register(run)
             assert read_me(run, log_in(run)) == 200

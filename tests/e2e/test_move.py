@@ -33,7 +33,7 @@ def _add_user(source: str, email: str) -> None:
 def _move(source: str, folder: Path) -> str:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "DATABASE_"))}
     done = subprocess.run(
-        [sys.executable, "-m", "tools.move.move"],
+        [sys.executable, "-m", "tools.move"],
         cwd=PROJECT,
         env=inherited | {"FROM": source, "LOCAL_DIR": str(folder)},
         capture_output=True,

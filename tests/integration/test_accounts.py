@@ -277,15 +277,15 @@ def test_a_login_that_was_on_its_way_does_not_survive_a_new_password(
     ann: Client, anonymous: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The password changes while the login is comparing hashes."""
-    users = anonymous.gateway.environments["auth"].modules["healthcare.accounts.users"]
-    compare = users._matches  # type: ignore[attr-defined]
+    logins = anonymous.gateway.environments["auth"].modules["healthcare.accounts.logins"]
+    compare = logins.matches  # type: ignore[attr-defined]
 
     def slow(password: str, password_hash: str | None) -> bool:
         with database.connect() as connection:
             connection.execute("UPDATE users SET password_hash = 'changed meanwhile'")
         return bool(compare(password, password_hash))
 
-    monkeypatch.setattr(users, "_matches", slow)
+    monkeypatch.setattr(logins, "matches", slow)
     login = {"email": ann.user["email"], "password": ann.user["password"]}
     before = database.value("SELECT count(*) FROM sessions")
     anonymous.post("/api/auth/login", login).refuse(401, "unauthenticated")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from healthcare.database.migrate import broken_audit_links
+from healthcare.database.operations import broken_audit_links
 from tests.conftest import Database
 from tests.gateway import Client
 

@@ -15,6 +15,7 @@ import pytest
 from samcli.lib.package.utils import make_zip
 from samcli.yamlhelper import yaml_parse
 
+from local.aws.moto import Moto
 from tests.conftest import SECRET, Database
 from tools.build import ARM, build, python_of_lambda, size, wheels_for
 
@@ -24,6 +25,7 @@ RUNTIME = ("boto3", "botocore", "dateutil", "jmespath", "s3transfer", "six", "ur
 # Imports the handler, answers the events of standard input, and says at the end what it was made of.
 LAMBDA = """
 import importlib, json, os, stat, sys
+from types import SimpleNamespace
 opened = []
 sys.addaudithook(lambda event, arguments: event == "open" and opened.append(str(arguments[0])))
 handler = importlib.import_module("app").lambda_handler
@@ -33,7 +35,8 @@ def is_socket(number):
     except OSError:
         return False
 sockets = sum(map(is_socket, range(3, 256)))
-answers = [handler(json.loads(line), None) for line in sys.stdin]
+context = SimpleNamespace(function_name="f", memory_limit_in_mb=1, invoked_function_arn="f", aws_request_id="1")
+answers = [handler(json.loads(line), context) for line in sys.stdin]
 files = {file for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))}
 files = sorted(files | {file for file in opened if "/opt/python/" in file and not file.endswith(".pyc")})
 print(json.dumps({"answers": answers, "files": files, "sockets": sockets}), file=sys.stderr)
@@ -54,7 +57,7 @@ class Lambda:
         path = [task, self.root / "opt" / "python", self.root / "runtime"]
         variables = {name: value for name, value in os.environ.items() if name.startswith(("AWS_", "PG"))}
         variables |= {"AWS_ENDPOINT_URL": self.endpoint, "PYTHONPATH": os.pathsep.join(map(str, path))}
-        variables |= {"BCRYPT_COST": "4", "TOKEN_KEYS_SECRET_ID": SECRET, "SERVICE_NAME": "tests"}
+        variables |= {"BCRYPT_COST": "4", "TOKEN_KEYS_SECRET_ID": SECRET, "POWERTOOLS_SERVICE_NAME": "tests"}
         variables["PGUSER"] = {"Auth": "healthcare_auth", "Migrate": "healthcare_owner"}.get(function, "healthcare_api")
         command = [sys.executable, "-S", "-P", "-c", LAMBDA]  # without site-packages and the working directory
         lines = "".join(json.dumps(event) + "\n" for event in events)
@@ -87,12 +90,8 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    keys = tmp_path_factory.mktemp("secrets") / "keys.json"
-    command = [sys.executable, "-m", "local.aws.secrets_manager", str(keys)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        assert process.stdout
-        yield process.stdout.readline().strip()
-        process.kill()
+    with Moto(tmp_path_factory.mktemp("aws")) as moto:
+        yield moto.endpoint
 
 
 def event(name: str, **changes: object) -> dict[str, Any]:

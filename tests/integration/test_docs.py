@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
-from unittest.mock import ANY
 
 import pytest
 
+from tests.conftest import LogLines
 from tests.gateway import Answer, Client, Environment, Gateway
 
 DOCS = Path("functions/docs")
@@ -149,34 +149,25 @@ def test_only_the_files_of_the_page_are_served(reader: Client, file: str) -> Non
     reader.get(f"/docs/{file}").refuse(404, "not-found")
 
 
-def test_each_request_is_logged(
-    reader: Client, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SERVICE_NAME", "docs")
+def test_each_request_is_logged(reader: Client, log_lines: LogLines) -> None:
     answer = reader.get("/problems/unknown")
-    assert json.loads(capsys.readouterr().out) == {
-        "level": "INFO",
-        "message": "GET /problems/{slug}",
-        "service": "docs",
-        "status": 404,
-        "timestamp": ANY,
-        "request_id": answer.headers["X-Request-Id"],
-    }
+    (line,) = log_lines()
+    assert line["message"] == "GET /problems/{slug}"
+    assert (line["service"], line["status"]) == ("tests", 404)
+    assert line["request_id"] == answer.headers["X-Request-Id"]
 
 
-def test_nothing_but_the_standard_library_and_the_log_is_imported() -> None:
+def test_neither_models_nor_the_database_are_imported() -> None:
     script = """
 import json, sys
-before = {name.partition(".")[0] for name in sys.modules}
 import app
 event = json.load(open(sys.argv[1]))
 for file in ("swagger-ui-bundle.min.js", "swagger-ui.min.css"):
     assert app.lambda_handler(event | {"pathParameters": {"file": file}}, None)["statusCode"] == 200
-added = {name for name in sys.modules if name.partition(".")[0] not in before | {"app"} | sys.stdlib_module_names}
-print(sorted(added), file=sys.stderr)
+print(sorted({"pydantic", "psycopg", "jwt", "boto3"} & sys.modules.keys()), file=sys.stderr)
 """
     event = Path("events/docs/read_asset.json").absolute()
-    layer = {"PYTHONPATH": str(Path("layers/common").absolute())}
+    layer = {"PYTHONPATH": str(Path("layers/common").absolute()), "POWERTOOLS_LOG_LEVEL": "CRITICAL"}
     command = [sys.executable, "-c", script, event]
     ran = subprocess.run(command, cwd=DOCS, env=layer, capture_output=True, text=True, check=True)
-    assert ran.stderr.strip() == "['healthcare', 'healthcare.platform', 'healthcare.platform.logs']"
+    assert ran.stderr.strip() == "[]"

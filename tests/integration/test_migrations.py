@@ -1,5 +1,4 @@
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from shutil import copytree
 
@@ -7,7 +6,8 @@ import psycopg
 import pytest
 
 from healthcare.database import migrate as module
-from healthcare.database.migrate import DatabaseIsNewer, MigrationError, grant_admin, migrate
+from healthcare.database.migrate import DatabaseIsNewer, MigrationError, migrate
+from healthcare.database.operations import grant_admin
 from tests.conftest import Database
 from tests.gateway import Client, Environment
 
@@ -41,21 +41,6 @@ def test_a_new_migration_meets_a_database_with_rows(ann: Client, database: Datab
     assert migrate(database.conninfo("healthcare_owner"), files=files) == ["9001_next"]
     assert database.value("SELECT note FROM patients") == "Zoë"
     assert len(ann.get("/api/patients").expect(200)["items"]) == 1
-
-
-def test_what_was_there_before_searches_had_functions_is_found(
-    empty: str, tmp_path: Path, sign_up: Callable[..., Client]
-) -> None:
-    (tmp_path / "0001_initial.sql").write_bytes((FILES / "0001_initial.sql").read_bytes())
-    migrate(empty, files=tmp_path)
-    ann = sign_up("Ann")
-    patient = ann.create("/api/patients", name="Zoë Brown")
-    doctor = ann.create("/api/doctors", name="Dr. Zoë Grey", specialty="Cardiology")
-    assert "0002_search" in migrate(empty)
-    assert ann.get("/api/patients?q=bro%20zo").expect(200)["items"] == [patient]
-    assert ann.get("/api/doctors?q=grey&specialty=cardiology").expect(200)["items"] == [doctor]
-    ann.patch(f"/api/doctors/{doctor['id']}", {"name": "Dr. Zoë White"}).expect(200)
-    assert ann.get("/api/doctors?q=grey").expect(200)["items"] == []
 
 
 def test_a_migration_that_fails_leaves_no_trace(empty: str, files: Path, database: Database) -> None:

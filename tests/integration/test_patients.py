@@ -75,12 +75,12 @@ def test_what_is_wrong_is_said_in_words(ann: Client) -> None:
     body = {"name": "a\x00b", "phone": "call me", "email": "zoe", "gender": "F", "date_of_birth": "1990", "nmae": ""}
     problem = ann.post("/api/patients", body).refuse(422, "validation")
     assert {error["pointer"]: error["detail"] for error in problem["errors"]} == {
-        "/name": "Text should not contain the NUL character",
+        "/name": "Text should not contain control characters, changes of the writing direction or U+FFFD",
         "/phone": "Input should be a phone number: digits, spaces and ( ) + - . / # x",
         "/email": "Input should be an e-mail address",
         "/gender": "Input should be 'male', 'female', 'other' or 'unknown'",
         "/date_of_birth": "Input should be a date as YYYY-MM-DD",
-        "/nmae": "There is nothing of this name to send",
+        "/nmae": "Unknown field",
     }
 
 
@@ -90,7 +90,7 @@ def test_everything_wrong_is_said_at_once(ann: Client) -> None:
 
 
 def test_lengths_count_code_points(ann: Client) -> None:
-    assert ann.create("/api/patients", name="👩🏽‍⚕️" * 40)["name"] == "👩🏽‍⚕️" * 40
+    assert ann.create("/api/patients", name="Zoë " + "👩🏽‍⚕️" * 39)["name"] == "Zoë " + "👩🏽‍⚕️" * 39
 
 
 def test_a_patient_born_today_is_welcome(ann: Client) -> None:

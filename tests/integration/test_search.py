@@ -50,8 +50,8 @@ def expected(words: list[str], after: int, limit: int, specialty: str | None = N
 def full(ann: Client, bob: Client, database: Database) -> Client:
     """Ann with patients of these names and ids, others of Bob's with the same, and such doctors."""
     with database.connect() as connection:
-        connection.execute("ALTER TABLE patients DISABLE TRIGGER patients_audit")
-        connection.execute("ALTER TABLE doctors DISABLE TRIGGER doctors_audit")
+        connection.execute("ALTER TABLE patients DISABLE TRIGGER audit")
+        connection.execute("ALTER TABLE doctors DISABLE TRIGGER audit")
         with connection.cursor() as cursor:
             cursor.execute("CREATE TEMP TABLE named (id bigint, name text, specialty text)")
             with cursor.copy("COPY named FROM STDIN") as copy:
@@ -134,7 +134,7 @@ def test_a_page_of_a_long_list_reads_no_more_than_a_page(full: Client, database:
     with database.connect() as connection:
         connection.execute(
             """
-            ALTER TABLE mappings DISABLE TRIGGER mappings_audit;
+            ALTER TABLE mappings DISABLE TRIGGER audit;
             INSERT INTO users (id, name, email, password_hash)
             SELECT 1000 + n, 'User', n || '@example.org', 'none' FROM generate_series(1, 1000) n;
             INSERT INTO patients (owner_id, name) SELECT 1001 + n % 1000, 'Ann' FROM generate_series(1, 20000) n;

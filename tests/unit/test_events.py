@@ -1,13 +1,14 @@
 import json
 from pathlib import Path
 
-from tools.openapi.document import gateway_functions, load
+from tools.openapi import collection
+from tools.openapi.declared import gateway_functions, load
 from tools.openapi.events import EVENTS, events, files
 
 
 def test_the_events_are_those_that_the_template_and_the_examples_make() -> None:
     checked_in = {path: path.read_text("utf-8") for path in EVENTS.rglob("*") if path.is_file()}
-    assert checked_in == files(), "events/ is stale: run `python -m tools.openapi.events`"
+    assert checked_in == files(), "events/ is stale: run `make openapi`"
 
 
 def test_every_route_of_the_template_has_one_event_and_every_event_a_route() -> None:
@@ -21,11 +22,17 @@ def test_every_route_of_the_template_has_one_event_and_every_event_a_route() -> 
     assert found == routes
     assert {name for name, _ in events()} - sent.keys() == {
         "authorizer/token",
+        "migrate/delete_doctor",
         "migrate/grant_admin",
         "migrate/migrate",
         "migrate/verify_audit",
         "rotate_keys/create_secret",
     }
+
+
+def test_the_collection_is_what_the_events_make() -> None:
+    for path, text in collection.files().items():
+        assert path.read_text("utf-8") == text, f"{path.name} is stale: run `make openapi`"
 
 
 def test_every_function_has_an_event() -> None:

@@ -22,22 +22,51 @@ def test_a_json_line_becomes_one_that_a_person_reads() -> None:
     line = json.dumps(
         {
             "level": "INFO",
-            "location": "handle:203",
+            "location": "_handle:126",
             "message": "GET /api/patients",
-            "timestamp": "2026-01-02 03:04:05,678+0000",
+            "timestamp": "2026-01-02T03:04:05.678+00:00",
             "service": "patients",
-            "function_name": "PatientsFunction",
             "cold_start": False,
+            "function_name": "PatientsFunction",
+            "function_memory_size": "512",
+            "function_arn": "arn:aws:lambda:us-east-1:123456789012:function:PatientsFunction",
+            "function_request_id": "the-id-of-lambda",
             "status": 200,
+            "patients": [1, 2],
             "request_id": "an-id",
+            "xray_trace_id": "1-2-3",
         }
     )
-    assert shown(line)[9:] == "patients   INFO    GET /api/patients status=200 request_id=an-id\n"
+    assert shown(line)[9:] == "patients   INFO    GET /api/patients status=200 patients=[1, 2] request_id=an-id\n"
 
 
 def test_a_traceback_is_indented_below_its_message() -> None:
     line = json.dumps({"level": "ERROR", "message": "failed", "service": "auth", "exception": "Traceback:\n  boom"})
     assert shown(line)[9:] == "auth       ERROR   failed\n    Traceback:\n      boom\n"
+
+
+def test_metrics_are_for_the_log_file_only(tmp_path: Path) -> None:
+    output = io.StringIO()
+    console = Console(output)
+    console.keep_logs_in(tmp_path / "log")
+    metric = json.dumps({"_aws": {"Timestamp": 1, "CloudWatchMetrics": []}, "service": "auth", "Logins": [1.0]})
+    console.function_line("auth", metric)
+    console.close()
+    assert output.getvalue() == ""
+    assert (tmp_path / "log" / "auth.log").read_text() == metric + "\n"
+
+
+@pytest.mark.parametrize("escape", ["\x1b[31m", "\x9b31m", "\x07", "\x7f", "\r"])
+def test_control_characters_do_not_reach_the_terminal(escape: str) -> None:
+    output = Terminal()
+    console = Console(output)
+    console.say(f"a{escape}b")
+    console.log("gateway", "INFO", f"a{escape}b")
+    console.function_line("auth", json.dumps({"message": f"a{escape}b", "service": escape}))
+    if escape != "\r":
+        console.function_line("auth", f"a{escape}b")
+    assert escape not in output.getvalue()
+    assert f"a\\x{ord(escape[0]):02x}" in output.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -25,10 +25,9 @@ from samtranslator.translator.translator import Translator
 
 from healthcare.database import connection
 from healthcare.platform import metrics
-from local.gateway.api_gateway import Template
+from local.gateway.template import Template
 from tools.build import mark
-from tools.containers import HOST, connect, variables_of
-from tools.openapi.document import load, routes
+from tools.openapi.declared import load, routes
 
 Json = dict[str, Any]
 
@@ -744,26 +743,6 @@ def test_saved_queries_name_routes_that_exist() -> None:
     for name, query in resources("AWS::Logs::QueryDefinition").items():
         for route in re.findall(r"'([A-Z]+ /[^']*)'", query["Properties"]["QueryString"]):
             assert tuple(route.split(" ")) in declared(), name
-
-
-# Containers ---------------------------------------------------------------------------------------------------------
-
-
-def test_functions_in_containers_find_the_database_of_the_local_run(tmp_path: Path) -> None:
-    (tmp_path / "postgres").mkdir()
-    (tmp_path / "postgres" / "port").write_text("54321")
-    for role in ("healthcare_owner", "healthcare_auth", "healthcare_api"):
-        (tmp_path / f"password-{role}").write_text(f"of {role}")
-    written = copy.deepcopy(source())
-    connect(written, "x86_64", variables_of(tmp_path, 4321))
-    for name in functions():
-        given = written["Resources"][name]["Properties"]["Environment"]["Variables"]
-        assert given["AWS_ENDPOINT_URL"] == f"http://{HOST}:4321"
-        assert ("PGPASSWORD" in given) == (name in with_database())
-        if "PGPASSWORD" in given:
-            assert (given["PGHOST"], given["PGPORT"], given["PGDATABASE"]) == (HOST, "54321", "healthcare")
-            assert given["PGPASSWORD"] == f"of {given['PGUSER']}"
-            assert given["DATABASE_AUTH"] == "password"
 
 
 # Settings -----------------------------------------------------------------------------------------------------------

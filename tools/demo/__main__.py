@@ -6,7 +6,7 @@ What is there already stays as it is: run again, it adds what is missing.
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ import httpx
 
 from local.settings import CannotStart, read
 from tools.demo.people import USERS, Person, assigned, doctors, patients
+from tools.progress import Advance, progress
 
 DOCTORS = 60
 PATIENTS_OF_A_USER = 80
@@ -51,39 +52,23 @@ class Failed(Exception):
     """One sentence that tells a person why the API could not be filled."""
 
 
-class Progress:
-    """How far it is: a line on a terminal, nothing elsewhere."""
-
-    def __init__(self, total: int) -> None:
-        self._shown = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
-        self._total = total
-        self._done = 0
-
-    def advance(self) -> None:
-        self._done += 1
-        if self._shown:
-            width = 40 * self._done // self._total
-            print(f"\r  [{'#' * width:<40}] {self._done} of {self._total}", end="", flush=True)
-
-    def close(self) -> None:
-        if self._shown:
-            print("\r\x1b[K", end="", flush=True)
-
-
 class User:
     """Signed in."""
 
-    def __init__(self, api: httpx.Client, progress: Progress, *, name: str, email: str, password: str) -> None:
-        self.progress = progress
+    def __init__(self, api: httpx.Client, advance: Advance, *, name: str, email: str, password: str) -> None:
+        self.advance = advance
         self._api = api
         self._headers: dict[str, str] = {}
         self.added = 0
-        self.send("POST", "/api/auth/register", {"name": name, "email": email, "password": password}, also=409)
-        login = self.send("POST", "/api/auth/login", {"email": email, "password": password}, also=401)
+        account = {"name": name, "email": email, "password": password}
+        registered = self.send("POST", "/api/auth/register", account, also=(409, 422))
+        if "errors" in registered:
+            raise Failed(f"DEMO_PASSWORD is refused: {registered['errors'][0]['detail']}.")
+        login = self.send("POST", "/api/auth/login", {"email": email, "password": password}, also=(401,))
         if "access_token" not in login:
             raise Failed(f"There is an account {email} with another password already.")
         self._headers = {"Authorization": f"Bearer {login['access_token']}"}
-        progress.advance()
+        advance()
 
     def add(self, path: str, body: Person) -> Any:
         self.added += 1
@@ -96,12 +81,12 @@ class User:
             yield from page["items"]
             cursor = page["next_cursor"]
 
-    def send(self, method: str, path: str, body: object = None, *, also: int = 0) -> Any:
+    def send(self, method: str, path: str, body: object = None, *, also: Container[int] = ()) -> Any:
         """Waits and tries again when the API asks for it; the key keeps a creation from being done twice."""
         headers = self._headers | ({"Idempotency-Key": str(uuid4())} if method == "POST" and self._headers else {})
         for _ in range(TRIES):
             response = self._api.request(method, path, json=body, headers=headers)
-            if response.is_success or response.status_code == also:
+            if response.is_success or response.status_code in also:
                 return response.json()
             if response.status_code not in (429, 503, 504):
                 break
@@ -150,16 +135,17 @@ def _fill(address: str, password: str) -> None:
     directory = doctors(DOCTORS)
     theirs = [patients(number, PATIENTS_OF_A_USER) for number in range(len(USERS))]
     mappings = sum(len(assigned(patient, directory)) for people in theirs for patient in people)
-    progress = Progress(len(USERS) + DOCTORS + len(USERS) * PATIENTS_OF_A_USER + mappings)
+    total = len(USERS) + DOCTORS + len(USERS) * PATIENTS_OF_A_USER + mappings
     print(f"Filling the API at {address} …", flush=True)
-    try:
-        with httpx.Client(base_url=address, timeout=30) as api, ThreadPoolExecutor(len(USERS)) as threads:
-            users = [User(api, **user, password=password, progress=progress) for user in USERS]
-            doctor_ids = _add_doctors(users, directory)
-            add = partial(_add_patients, directory=directory, doctor_ids=doctor_ids)
-            first_ids = list(threads.map(add, users, theirs))
-    finally:
-        progress.close()
+    with (
+        progress("", total) as advance,
+        httpx.Client(base_url=address, timeout=30) as api,
+        ThreadPoolExecutor(len(USERS)) as threads,
+    ):
+        users = [User(api, advance, **user, password=password) for user in USERS]
+        doctor_ids = _add_doctors(users, directory)
+        add = partial(_add_patients, directory=directory, doctor_ids=doctor_ids)
+        first_ids = list(threads.map(add, users, theirs))
     seconds = time.monotonic() - started
     added = sum(user.added for user in users)
     print(
@@ -187,7 +173,7 @@ def _add_doctors(users: list[User], directory: list[Person]) -> dict[str, int]:
     for number, doctor in enumerate(directory):
         if doctor["email"] not in ids:
             ids[doctor["email"]] = users[number % len(users)].add("/api/doctors", doctor)["id"]
-        users[0].progress.advance()
+        users[0].advance()
     return ids
 
 
@@ -204,12 +190,12 @@ def _add_patients(
         key = patient["name"], patient["date_of_birth"]
         if key not in ids:
             ids[key] = user.add("/api/patients", patient)["id"]
-        user.progress.advance()
+        user.advance()
         for doctor in assigned(patient, directory):
             pair = ids[key], doctor_ids[doctor["email"]]
             if pair not in pairs:
                 user.add("/api/mappings", {"patient_id": pair[0], "doctor_id": pair[1]})
-            user.progress.advance()
+            user.advance()
     return int(ids[patients[0]["name"], patients[0]["date_of_birth"]])
 
 

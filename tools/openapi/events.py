@@ -1,4 +1,4 @@
-"""Writes a sample event for each route into events/, as API Gateway would send it: `python -m tools.openapi.events`.
+"""A sample event for each route, as API Gateway would send it.
 
 `sam local invoke PatientsFunction -e events/patients/create.json` calls a function with one.
 """
@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from local.settings import PROJECT
-from tools.openapi.document import Json, document, gateway_functions
+from tools.openapi.declared import Json, gateway_functions
+from tools.openapi.document import document
 
 EVENTS = PROJECT / "events"
 HOST = "api.example.com"
@@ -39,6 +40,7 @@ OF_NO_ROUTE: dict[str, Json] = {
     },
     "migrate/verify_audit": {"verify_audit": True},
     "migrate/grant_admin": {"grant_admin": "ada@example.com"},
+    "migrate/delete_doctor": {"delete_doctor": 1},
 }
 
 
@@ -52,6 +54,13 @@ def events() -> Iterator[tuple[str, Json]]:
             operation = _resolved(paths[path][method], openapi)
             yield f"{function}/{_snake_case(name)}", _event(method.upper(), path, operation)
     yield from OF_NO_ROUTE.items()
+
+
+def day() -> list[str]:
+    """The events of routes in an order that works: as they are declared, but deletions last and backwards."""
+    names = {name: event for name, event in events() if "httpMethod" in event}
+    deletions = [name for name, event in names.items() if event["httpMethod"] == "DELETE"]
+    return [name for name in names if name not in deletions] + deletions[::-1]
 
 
 def _snake_case(name: str) -> str:
@@ -127,17 +136,3 @@ def _request_context(method: str, resource: str, path: str, is_open: bool) -> di
 
 def files() -> dict[Path, str]:
     return {EVENTS / f"{name}.json": json.dumps(event, indent=2, ensure_ascii=False) + "\n" for name, event in events()}
-
-
-def main() -> None:
-    wanted = files()
-    for path in set(EVENTS.glob("*/*.json")) - wanted.keys():
-        path.unlink()
-    for path, text in wanted.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, "utf-8")
-    print(f"wrote {len(wanted)} events to {EVENTS.relative_to(PROJECT)}/")
-
-
-if __name__ == "__main__":
-    main()

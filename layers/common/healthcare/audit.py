@@ -5,30 +5,37 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from healthcare.database.connection import Session
+from healthcare.database.connection import Database
 from healthcare.fields import IdText, Page, PageQuery, Row, page
 
 
 class AuditEvent(Row):
     at: datetime
     actor_id: int | None = Field(description="Who did it; null for what was done outside the API.")
-    action: Literal["create", "update", "delete"]
-    resource: Literal["user", "patient", "doctor", "mapping"]
-    resource_id: int
-    request_id: str | None
-    changes: dict[str, Any] = Field(description='`{"field": {"from": ..., "to": ...}}`; secrets show as null.')
+    action: Literal["create", "update", "delete"] = Field(examples=["update"])
+    resource: str = Field(description="Such as `patient` or `mapping`.", examples=["patient"])
+    resource_id: int = Field(examples=[1])
+    patient_id: int | None = Field(exclude=True)
+    request_id: str | None = Field(examples=["6a2e0c9e-8f4b-4b8e-9d1c-0d6f3c5b7a21"])
+    changes: dict[str, Any] = Field(
+        description='`{"field": {"from": ..., "to": ...}}`; secrets show as null.',
+        examples=[{"phone": {"from": "+351 21 555 0142", "to": "+351 21 555 0199"}}],
+    )
+
+    def patients(self) -> list[int]:
+        return [self.patient_id] if self.patient_id else []
 
 
 class AuditQuery(PageQuery):
     patient_id: IdText | None = Field(None, description="Only what was done to this patient and its mappings.")
 
 
-def search(session: Session, query: AuditQuery) -> Page[AuditEvent]:
+def search(db: Database, query: AuditQuery) -> Page[AuditEvent]:
     """Newest first."""
-    events = session.rows(
+    events = db.rows(
         AuditEvent,
         """
-        SELECT id, at, actor_id, action, resource, resource_id, request_id, changes
+        SELECT id, at, actor_id, action, resource, resource_id, patient_id, request_id, changes
           FROM audit_events
          WHERE id < coalesce(%(cursor)s, 9223372036854775807)
            AND (%(patient_id)s::bigint IS NULL OR patient_id = %(patient_id)s)

@@ -1,11 +1,11 @@
 """Doctors: a directory that all users share; only its creator or an admin changes an entry."""
 
 from datetime import datetime
+from typing import LiteralString
 
 from pydantic import Field
 
-from healthcare.database import connection as db
-from healthcare.database.connection import Session
+from healthcare.database.connection import IF_MATCH, Database
 from healthcare.errors import AccountGone, Conflict, Forbidden, NotFound, Refusal, Stale
 from healthcare.fields import (
     Email,
@@ -22,16 +22,19 @@ from healthcare.fields import (
     page,
     unchanged,
 )
+from healthcare.patients import PatientNotFound
+
+COLUMNS: LiteralString = "id, name, specialty, phone, email, created_by, version, created_at, updated_at"
 
 
 class NewDoctor(Input):
-    name: Name
-    specialty: Specialty
-    phone: Phone | None = None
-    email: Email | None = None
+    name: Name = Field(examples=["Dr. Grace Okafor"])
+    specialty: Specialty = Field(examples=["Cardiology"])
+    phone: Phone | None = Field(None, examples=["+44 20 7946 0123"])
+    email: Email | None = Field(None, examples=["okafor@example.com"])
 
 
-class DoctorChange(NewDoctor):
+class DoctorChange(NewDoctor, json_schema_extra={"examples": [{"specialty": "Paediatric cardiology", "email": None}]}):
     name: Name = unchanged()
     specialty: Specialty = unchanged()
 
@@ -52,51 +55,65 @@ class DoctorQuery(PageQuery):
     specialty: FilterText | None = Field(None, description="The whole specialty, in any case.")
 
 
+class DoctorNotFound(NotFound):
+    detail = "There is no doctor with this id."
+
+
+class NotYourDoctor(Forbidden):
+    detail = "Only its creator or an admin may change a doctor."
+
+
 class DoctorInUse(Conflict):
+    """Patients of other users are assigned to this doctor, so it cannot be deleted.
+
+    Leave it in the directory, correct it with `PATCH`, or ask an admin; with more than 1,000 patients, ask
+    whoever runs the API.
+    """
+
     slug, title = "doctor-in-use", "The doctor is assigned to patients"
+    detail = "Patients of other users are assigned to this doctor."
 
 
-_DELETE_REFUSALS: db.Refusals = {
-    "mappings_doctor_fkey": lambda: DoctorInUse("Patients of other users are assigned to this doctor."),
-}
+class DoctorWidelyUsed(DoctorInUse):
+    detail = "More than 1,000 patients are assigned to this doctor; ask whoever runs the API to delete it."
 
 
-def create(session: Session, new: NewDoctor) -> Doctor:
-    doctor = session.row(
+def create(db: Database, new: NewDoctor) -> Doctor:
+    doctor = db.row(
         Doctor,
-        """
+        f"""
         INSERT INTO doctors (created_by, name, specialty, phone, email)
         VALUES (%(created_by)s, %(name)s, %(specialty)s, %(phone)s, %(email)s)
-        RETURNING id, name, specialty, phone, email, created_by, version, created_at, updated_at
+        RETURNING {COLUMNS}
         """,
-        created_by=session.user_id,
+        created_by=db.user_id,
         **dict(new),
-        refusals={"doctors_created_by_fkey": AccountGone},
+        constraints={"doctors_created_by_fkey": AccountGone},
     )
     assert doctor
     return doctor
 
 
-def get(session: Session, id: int) -> Doctor:
-    doctor = session.row(
+def get(db: Database, id: int) -> Doctor:
+    doctor = db.row(
         Doctor,
-        """
-        SELECT id, name, specialty, phone, email, created_by, version, created_at, updated_at
+        f"""
+        SELECT {COLUMNS}
           FROM doctors
          WHERE id = %(id)s
         """,
         id=id,
     )
     if doctor is None:
-        raise NotFound("There is no doctor with this id.")
+        raise DoctorNotFound
     return doctor
 
 
-def search(session: Session, query: DoctorQuery) -> Page[Doctor]:
-    doctors = session.rows(
+def search(db: Database, query: DoctorQuery) -> Page[Doctor]:
+    doctors = db.rows(
         Doctor,
-        """
-        SELECT id, name, specialty, phone, email, created_by, version, created_at, updated_at
+        f"""
+        SELECT {COLUMNS}
           FROM doctors
          WHERE id > coalesce(%(cursor)s, 0)
            AND (nullif(%(specialty)s, '') IS NULL OR specialty_key = lower(%(specialty)s))
@@ -111,9 +128,9 @@ def search(session: Session, query: DoctorQuery) -> Page[Doctor]:
     return page(Doctor, doctors, query)
 
 
-def of_patient(session: Session, patient_id: int, query: PageQuery) -> Page[Doctor]:
+def of_patient(db: Database, patient_id: int, query: PageQuery) -> Page[Doctor]:
     """The doctors that a patient is assigned to. Raises NotFound for a patient that the caller does not have."""
-    rows = session.rows(
+    rows = db.rows(
         _DoctorOfPatient,
         """
         SELECT to_jsonb(d) AS doctor
@@ -132,57 +149,57 @@ def of_patient(session: Session, patient_id: int, query: PageQuery) -> Page[Doct
         **dict(query),
     )
     if not rows:
-        raise NotFound("There is no patient with this id.")
-    return page(Doctor, [row.doctor for row in rows if row.doctor], query)
+        raise PatientNotFound
+    return page(Doctor, [row.doctor for row in rows if row.doctor], query, patient_id)
 
 
 class _DoctorOfPatient(Output):
     doctor: Doctor | None
 
 
-def update(session: Session, id: int, change: NewDoctor | DoctorChange, if_match: list[int] | None) -> Doctor:
+def update(db: Database, id: int, change: NewDoctor | DoctorChange, if_match: list[int] | None) -> Doctor:
     """Sets what was given; a field that is absent from a DoctorChange stays as it is.
 
     Raises NotFound, Forbidden, and Stale when its version is none of `if_match`.
     """
     given = change.model_dump_json(exclude_unset=isinstance(change, DoctorChange))
-    doctor = session.row(
+    doctor = db.row(
         Doctor,
-        """
+        f"""
         UPDATE doctors d
            SET (name, specialty, phone, email) = (
                SELECT n.name, n.specialty, n.phone, n.email
                  FROM jsonb_populate_record(d, %(given)s::jsonb) n)
-         WHERE id = %(id)s AND (%(if_match)s::bigint[] IS NULL OR version = ANY (%(if_match)s))
-        RETURNING id, name, specialty, phone, email, created_by, version, created_at, updated_at
+         WHERE id = %(id)s AND {IF_MATCH}
+        RETURNING {COLUMNS}
         """,
         id=id,
         given=given,
         if_match=if_match,
     )
     if doctor is None:
-        raise _refusal(session, id)
+        raise _refusal(db, id)
     return doctor
 
 
-def delete(session: Session, id: int, if_match: list[int] | None) -> None:
+def delete(db: Database, id: int, if_match: list[int] | None) -> None:
     """The caller's own mappings of it go too. Raises NotFound, Forbidden, Stale, and DoctorInUse."""
-    deleted = session.execute(
-        """
+    deleted = db.execute(
+        f"""
         DELETE FROM doctors
-         WHERE id = %(id)s AND (%(if_match)s::bigint[] IS NULL OR version = ANY (%(if_match)s))
+         WHERE id = %(id)s AND {IF_MATCH}
         """,
         id=id,
         if_match=if_match,
-        refusals=_DELETE_REFUSALS,
+        constraints={"mappings_doctor_fkey": DoctorInUse, "doctors_few_mappings": DoctorWidelyUsed},
     )
     if not deleted:
-        raise _refusal(session, id)
+        raise _refusal(db, id)
 
 
-def _refusal(session: Session, id: int) -> Refusal:
+def _refusal(db: Database, id: int) -> Refusal:
     """Why row-level security or If-Match left no row to change."""
-    doctor = get(session, id)
-    if doctor.created_by != session.user_id and not session.is_admin:
-        return Forbidden("Only its creator or an admin may change a doctor.")
+    doctor = get(db, id)
+    if doctor.created_by != db.user_id and not db.is_admin:
+        return NotYourDoctor()
     return Stale("The doctor has changed since the version in If-Match.")

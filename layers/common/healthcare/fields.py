@@ -14,15 +14,22 @@ from typing_extensions import TypeAliasType  # Python 3.12 has it in `typing`
 MAX_ID = 2**63 - 1
 SEARCH_WORDS = 8
 
-NO_NUL = r"^[^\x00]*$"  # PostgreSQL's text holds every character but this one
+# What no text holds: control characters, embeddings, overrides and isolates of the writing direction, and U+FFFD, which
+# takes the place of bytes that were no UTF-8. Longer texts may have line breaks and tabs.
+LINE = r"^[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffd]*$"
+LINES = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffd]*$"
+SECRET = r"^[^\x00\ufffd]*$"  # a password may have been chosen elsewhere, with any character that PostgreSQL stores
 PHONE = r"^[+(]{0,2}[0-9][0-9 ()+./x#-]{0,30}[0-9()+./x#-]$"
-# Control characters, and the one character that is a space to JavaScript only: `\s` is not the same to all who read it.
-EMAIL = r"^[^\s@\x00-\x1f\x7f-\x9f\ufeff]+@[^\s@.\x00-\x1f\x7f-\x9f\ufeff]+(\.[^\s@.\x00-\x1f\x7f-\x9f\ufeff]+)+$"
+# U+FEFF is a space to JavaScript only: `\s` is not the same in every language that reads the pattern.
+_EMAIL_PART = r"\s@\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff\ufffd"
+EMAIL = rf"^[^{_EMAIL_PART}]+@[^{_EMAIL_PART}.]+(\.[^{_EMAIL_PART}.]+)+$"
 # The cost in two digits, 22 characters of salt, of which the last holds four bits, and 31 of hash.
 BCRYPT = r"^\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}$"
 
 PATTERN_IN_WORDS = {
-    NO_NUL: "Text should not contain the NUL character",
+    LINE: "Text should not contain control characters, changes of the writing direction or U+FFFD",
+    LINES: "Text should not contain control characters, changes of the writing direction or U+FFFD",
+    SECRET: "Text should not contain NUL or U+FFFD",
     PHONE: "Input should be a phone number: digits, spaces and ( ) + - . / # x",
     EMAIL: "Input should be an e-mail address",
     BCRYPT: "Input should be a hash of bcrypt",
@@ -30,7 +37,7 @@ PATTERN_IN_WORDS = {
 
 
 class Input(BaseModel):
-    """What a client sends: an unknown field is a typo or an attempt, and is refused."""
+    """What a client sends. An unknown field is refused: it is a typo, or an attempt to set what is not the caller's."""
 
     model_config = ConfigDict(extra="forbid", defer_build=True)
 
@@ -45,10 +52,25 @@ class Output(BaseModel):
 
     model_config = ConfigDict(defer_build=True)  # until the first answer of its kind; a cold start needs one or two
 
+    def patients(self) -> list[int]:
+        """The ids of the patients that this shows something of, for the access log."""
+        return []
+
+
+def normalised(value: object) -> object:
+    """NFC, before lengths are looked at: it may lengthen a text."""
+    return normalize("NFC", value) if isinstance(value, str) and not value.isascii() else value
+
 
 def _digits(value: object) -> object:
     if isinstance(value, str) and not re.fullmatch(r"0|[1-9][0-9]{0,18}", value, re.ASCII):
         raise PydanticCustomError("integer", "Input should be an integer written in decimal digits")
+    return value
+
+
+def _calendar_date(value: object) -> object:
+    if not isinstance(value, date) and not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", str(value), re.ASCII):
+        raise PydanticCustomError("date_parsing", "Input should be a date as YYYY-MM-DD")
     return value
 
 
@@ -59,15 +81,16 @@ def _not_in_the_future(value: date) -> date:
     return value
 
 
+def _says_something(value: str) -> str:
+    if not any(map(str.isalnum, value)):
+        raise PydanticCustomError("no_letter", "Text should have a letter or a number")
+    return value
+
+
 def _few_words(value: str) -> str:
     if len(re.findall(r"[^\W_]+", value)) > SEARCH_WORDS:
         raise PydanticCustomError("too_many_words", f"Text should have at most {SEARCH_WORDS} words")
     return value
-
-
-def _composed(value: str) -> str:
-    """An address is the same however its accents are encoded."""
-    return normalize("NFC", value)
 
 
 Id = Annotated[int, Field(gt=0, le=MAX_ID, strict=True, json_schema_extra={"format": "int64"})]
@@ -76,16 +99,26 @@ Id = Annotated[int, Field(gt=0, le=MAX_ID, strict=True, json_schema_extra={"form
 IdText = Annotated[int, Field(gt=0, le=MAX_ID, json_schema_extra={"format": "int64"}), BeforeValidator(_digits)]
 """An id in a path or a query: decimal digits without sign, spaces or leading zeros."""
 
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=NO_NUL)]
-Specialty = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=NO_NUL)]
-Address = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500, pattern=NO_NUL)]
-Phone = Annotated[str, StringConstraints(strip_whitespace=True, max_length=32, pattern=PHONE)]
-Email = Annotated[
-    str, StringConstraints(strip_whitespace=True, max_length=254, pattern=EMAIL), AfterValidator(_composed)
+_TRIMMED = StringConstraints(strip_whitespace=True)
+_NFC = BeforeValidator(normalised)
+
+Name = Annotated[
+    str, _TRIMMED, StringConstraints(min_length=1, max_length=200, pattern=LINE), AfterValidator(_says_something), _NFC
 ]
-FilterText = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200, pattern=NO_NUL)]
+Specialty = Annotated[
+    str, _TRIMMED, StringConstraints(min_length=1, max_length=100, pattern=LINE), AfterValidator(_says_something), _NFC
+]
+Address = Annotated[str, _TRIMMED, StringConstraints(min_length=1, max_length=500, pattern=LINES), _NFC]
+Phone = Annotated[str, _TRIMMED, StringConstraints(max_length=32, pattern=PHONE), _NFC]
+Email = Annotated[str, _TRIMMED, StringConstraints(max_length=254, pattern=EMAIL), _NFC]
+FilterText = Annotated[str, _TRIMMED, StringConstraints(max_length=200, pattern=LINE), _NFC]
 SearchText = Annotated[FilterText, AfterValidator(_few_words)]
-DateOfBirth = Annotated[date, Field(strict=True, ge=date(1800, 1, 1)), AfterValidator(_not_in_the_future)]
+DateOfBirth = Annotated[
+    date,
+    Field(ge=date(1800, 1, 1)),
+    AfterValidator(_not_in_the_future),
+    BeforeValidator(_calendar_date, json_schema_input_type=date),
+]
 Gender = TypeAliasType("Gender", Literal["male", "female", "other", "unknown"])
 """The codes of HL7 FHIR's administrative gender."""
 
@@ -111,9 +144,18 @@ Cursor = Annotated[int, BeforeValidator(_decode_cursor), WithJsonSchema({"type":
 
 
 class Row(Output):
-    """What a list has items of; a list is in the order of their ids."""
+    """An item of lists, which are in the order of ids."""
 
     id: int
+
+
+class OfPatient(Row):
+    """What belongs to one patient."""
+
+    patient_id: int
+
+    def patients(self) -> list[int]:
+        return [self.patient_id]
 
 
 Item = TypeVar("Item", bound=Row)
@@ -127,10 +169,15 @@ class PageQuery(Input):
 class Page(Output, Generic[Item]):
     items: list[Item]
     next_cursor: str | None = Field(description="Ask for the next page with it; null on the last one.")
+    patient_id: int | None = Field(None, exclude=True)  # of a list that belongs to one patient
+
+    def patients(self) -> list[int]:
+        shown = [id for item in self.items for id in item.patients()]
+        return list(dict.fromkeys([self.patient_id, *shown] if self.patient_id else shown))
 
 
-def page(model: type[Item], rows: Sequence[Item], query: PageQuery) -> Page[Item]:
+def page(model: type[Item], rows: Sequence[Item], query: PageQuery, patient_id: int | None = None) -> Page[Item]:
     """A page of `rows`, which were selected with one more than `query.limit` to see whether another page follows."""
     items = list(rows[: query.limit])
-    more = len(rows) > query.limit
-    return Page[model](items=items, next_cursor=encode_cursor(items[-1].id) if more else None)  # type: ignore[valid-type]
+    next_cursor = encode_cursor(items[-1].id) if len(rows) > query.limit else None
+    return Page[model](items=items, next_cursor=next_cursor, patient_id=patient_id)  # type: ignore[valid-type]

@@ -1,10 +1,11 @@
 """Patients: each belongs to the user who made it, and nobody else ever sees it."""
 
 from datetime import date, datetime
+from typing import LiteralString
 
 from pydantic import Field
 
-from healthcare.database.connection import Session
+from healthcare.database.connection import IF_MATCH, Database
 from healthcare.errors import AccountGone, NotFound, Stale
 from healthcare.fields import (
     Address,
@@ -22,17 +23,19 @@ from healthcare.fields import (
     unchanged,
 )
 
+COLUMNS: LiteralString = "id, name, date_of_birth, gender, phone, email, address, version, created_at, updated_at"
+
 
 class NewPatient(Input):
-    name: Name
-    date_of_birth: DateOfBirth | None = None
-    gender: Gender | None = None
-    phone: Phone | None = None
-    email: Email | None = None
-    address: Address | None = None
+    name: Name = Field(examples=["Maria Silva"])
+    date_of_birth: DateOfBirth | None = Field(None, examples=["1984-11-05"])
+    gender: Gender | None = Field(None, examples=["female"])
+    phone: Phone | None = Field(None, examples=["+351 21 555 0142"])
+    email: Email | None = Field(None, examples=["maria.silva@example.com"])
+    address: Address | None = Field(None, examples=["12 Harbour Street, Lisbon"])
 
 
-class PatientChange(NewPatient):
+class PatientChange(NewPatient, json_schema_extra={"examples": [{"phone": "+351 21 555 0199", "email": None}]}):
     name: Name = unchanged()
 
 
@@ -47,47 +50,54 @@ class Patient(Row):
     created_at: datetime
     updated_at: datetime
 
+    def patients(self) -> list[int]:
+        return [self.id]
+
+
+class PatientNotFound(NotFound):
+    detail = "There is no patient with this id."
+
 
 class PatientQuery(PageQuery):
     q: SearchText | None = Field(None, description="Words of the name, each matched from its start, in any case.")
 
 
-def create(session: Session, new: NewPatient) -> Patient:
-    patient = session.row(
+def create(db: Database, new: NewPatient) -> Patient:
+    patient = db.row(
         Patient,
-        """
+        f"""
         INSERT INTO patients (owner_id, name, date_of_birth, gender, phone, email, address)
         VALUES (%(owner_id)s, %(name)s, %(date_of_birth)s, %(gender)s, %(phone)s, %(email)s, %(address)s)
-        RETURNING id, name, date_of_birth, gender, phone, email, address, version, created_at, updated_at
+        RETURNING {COLUMNS}
         """,
-        owner_id=session.user_id,
+        owner_id=db.user_id,
         **dict(new),
-        refusals={"patients_owner_id_fkey": AccountGone},
+        constraints={"patients_owner_id_fkey": AccountGone},
     )
     assert patient
     return patient
 
 
-def get(session: Session, id: int) -> Patient:
-    patient = session.row(
+def get(db: Database, id: int) -> Patient:
+    patient = db.row(
         Patient,
-        """
-        SELECT id, name, date_of_birth, gender, phone, email, address, version, created_at, updated_at
+        f"""
+        SELECT {COLUMNS}
           FROM patients
          WHERE id = %(id)s
         """,
         id=id,
     )
     if patient is None:
-        raise NotFound("There is no patient with this id.")
+        raise PatientNotFound
     return patient
 
 
-def search(session: Session, query: PatientQuery) -> Page[Patient]:
-    patients = session.rows(
+def search(db: Database, query: PatientQuery) -> Page[Patient]:
+    patients = db.rows(
         Patient,
-        """
-        SELECT id, name, date_of_birth, gender, phone, email, address, version, created_at, updated_at
+        f"""
+        SELECT {COLUMNS}
           FROM patients
          WHERE id > coalesce(%(cursor)s, 0)
            AND (search_words(%(q)s) IS NULL OR id = ANY ((
@@ -100,45 +110,45 @@ def search(session: Session, query: PatientQuery) -> Page[Patient]:
     return page(Patient, patients, query)
 
 
-def update(session: Session, id: int, change: NewPatient | PatientChange, if_match: list[int] | None) -> Patient:
+def update(db: Database, id: int, change: NewPatient | PatientChange, if_match: list[int] | None) -> Patient:
     """Sets what was given; a field that is absent from a PatientChange stays as it is.
 
     Raises NotFound, and Stale when its version is none of `if_match`.
     """
     given = change.model_dump_json(exclude_unset=isinstance(change, PatientChange))
-    patient = session.row(
+    patient = db.row(
         Patient,
-        """
+        f"""
         UPDATE patients p
            SET (name, date_of_birth, gender, phone, email, address) = (
                SELECT n.name, n.date_of_birth, n.gender, n.phone, n.email, n.address
                  FROM jsonb_populate_record(p, %(given)s::jsonb) n)
-         WHERE id = %(id)s AND (%(if_match)s::bigint[] IS NULL OR version = ANY (%(if_match)s))
-        RETURNING id, name, date_of_birth, gender, phone, email, address, version, created_at, updated_at
+         WHERE id = %(id)s AND {IF_MATCH}
+        RETURNING {COLUMNS}
         """,
         id=id,
         given=given,
         if_match=if_match,
     )
     if patient is None:
-        raise _refusal(session, id)
+        raise _refusal(db, id)
     return patient
 
 
-def delete(session: Session, id: int, if_match: list[int] | None) -> None:
+def delete(db: Database, id: int, if_match: list[int] | None) -> None:
     """Its mappings go too. Raises NotFound, and Stale when its version is none of `if_match`."""
-    deleted = session.execute(
-        """
+    deleted = db.execute(
+        f"""
         DELETE FROM patients
-         WHERE id = %(id)s AND (%(if_match)s::bigint[] IS NULL OR version = ANY (%(if_match)s))
+         WHERE id = %(id)s AND {IF_MATCH}
         """,
         id=id,
         if_match=if_match,
     )
     if not deleted:
-        raise _refusal(session, id)
+        raise _refusal(db, id)
 
 
-def _refusal(session: Session, id: int) -> Stale:
-    get(session, id)
+def _refusal(db: Database, id: int) -> Stale:
+    get(db, id)
     return Stale("The patient has changed since the version in If-Match.")

@@ -1,7 +1,7 @@
-"""The warm connection, and the session in which one caller's statements run.
+"""The warm connection, and the database as one caller sees it.
 
-Every message to PostgreSQL begins with `act_as`: who is acting is part of the statement's own transaction, and
-row-level security does the rest. This file alone knows how a message is put together.
+Every transaction begins with `act_as`: who is acting is a setting of the transaction, and row-level security does the
+rest. This file alone knows how a message to PostgreSQL is put together.
 """
 
 import select
@@ -24,16 +24,21 @@ from healthcare.platform.settings import settings
 _BEGIN: LiteralString = "BEGIN;\n"
 _ACT_AS: LiteralString = "SELECT act_as(%(_user_id)s, %(_role)s, %(_request_id)s);\n"
 
-# SQLSTATE classes and codes. Not now: resources, operator intervention, system errors, a read-only server, a lock
-# that did not come free. Lost: after these the server closes the connection. Undone: a deadlock, for instance.
+IF_MATCH: LiteralString = "(%(if_match)s::bigint[] IS NULL OR version = ANY (%(if_match)s))"
+"""Part of a WHERE: the row's version is one of If-Match, or none was sent."""
+
+# SQLSTATE classes and codes. Not now: resources, operator intervention, system errors, a read-only server, a lock's
+# time-out. Lost: after these the server closes the connection. Undone: a deadlock, for instance.
 _NOT_NOW = ("53", "57", "58", "25006", "55P03")
 _LOST = ("08", "57P", "25P03")
 _UNDONE = "40"
 
 Row = TypeVar("Row", bound=BaseModel)
 
-Refusals = Mapping[str, Callable[[], Refusal]]
+Constraints = Mapping[str, Callable[[], Refusal]]
 """What to raise when PostgreSQL refuses a statement by the constraint of that name."""
+
+NO_CONSTRAINTS: Constraints = MappingProxyType({})
 
 _connection: Connection[Any] | None = None
 
@@ -43,13 +48,13 @@ class ConnectionLost(Unavailable):
 
 
 class Undone(Unavailable):
-    """PostgreSQL gave the transaction up for another one's sake. Nothing of it was done."""
+    """PostgreSQL rolled the transaction back because of another one. Nothing of it was done."""
 
 
 def connect() -> Connection[Any]:
-    """The environment's one connection, opened at first use and anew when it has died in the meantime.
+    """The environment's one connection, opened at first use and anew when it has died meanwhile.
 
-    Where to connect and as whom is libpq's business (PGHOST, PGUSER ...).
+    libpq's variables (PGHOST, PGUSER ...) say where to connect and as whom.
     """
     global _connection
     if _connection is None or not _is_usable(_connection):
@@ -59,7 +64,7 @@ def connect() -> Connection[Any]:
                 autocommit=True,
                 prepare_threshold=None,  # a named prepared statement would pin the proxy's connection
                 cursor_factory=ClientCursor,
-                connect_timeout=3,
+                connect_timeout=2,
                 tcp_user_timeout=6000,
                 password=password(),
             )
@@ -67,10 +72,10 @@ def connect() -> Connection[Any]:
 
 
 def password() -> str | None:
-    """A fresh one, where libpq does not find it by itself."""
+    """A new token of IAM, or None where libpq finds the password by itself."""
     if settings().database_auth != "iam":
         return None
-    from healthcare.platform.aws import AwsError, database_token  # only a deployment needs it
+    from healthcare.platform.aws import AwsError, database_token  # needed in a deployment only
 
     try:
         return database_token()
@@ -86,7 +91,7 @@ def disconnect() -> None:
 
 
 def _is_usable(connection: Connection[Any]) -> bool:
-    """A look without a round trip: an idle connection with something to read has been closed by the server."""
+    """Without a round trip: an idle connection that has something to read has been closed by the server."""
     if connection.closed or connection.pgconn.transaction_status != TransactionStatus.IDLE:
         return False
     readable, _, _ = select.select([connection.fileno()], [], [], 0)
@@ -94,17 +99,17 @@ def _is_usable(connection: Connection[Any]) -> bool:
 
 
 @contextmanager
-def translated_errors(refusals: Refusals = MappingProxyType({})) -> Iterator[None]:
-    """Turns what psycopg raises into what the API's callers understand."""
+def translated_errors(constraints: Constraints = NO_CONSTRAINTS) -> Iterator[None]:
+    """Turns what psycopg raises into refusals."""
     try:
         yield
     except psycopg.Error as error:
         state = error.sqlstate or ""
-        if (constraint := error.diag.constraint_name) and constraint in refusals:
-            raise refusals[constraint]() from error
+        if (constraint := error.diag.constraint_name) and constraint in constraints:
+            raise constraints[constraint]() from error
         if state.startswith(_LOST) or (not state and isinstance(error, psycopg.OperationalError)):
             disconnect()
-            raise ConnectionLost from error
+            raise ConnectionLost(retry_after=settings().database_retry_after) from error
         if state.startswith(_UNDONE):
             raise Undone from error
         if state.startswith(_NOT_NOW):
@@ -112,75 +117,84 @@ def translated_errors(refusals: Refusals = MappingProxyType({})) -> Iterator[Non
         raise
 
 
-class Session:
-    """Runs statements as one caller. `user_id` is None where nobody has signed in yet.
-
-    `account_id` is then the account that they try to get into, for the access log.
-    """
+class Database:
+    """The database as one caller sees it. `user_id` is None where nobody has signed in."""
 
     def __init__(self, user_id: int | None, role: str, request_id: str) -> None:
         self.user_id = user_id
-        self.account_id: int | None = None
-        self._actor = {"_user_id": user_id, "_role": role, "_request_id": request_id}
-        self._pinned: Connection[Any] | None = None
-
-    @property
-    def is_admin(self) -> bool:
-        return self._actor["_role"] == "admin"
+        self.is_admin = role == "admin"
+        self._caller = {"_user_id": user_id, "_role": role, "_request_id": request_id}
+        self._in_transaction: Connection[Any] | None = None
 
     def rows(
-        self, model: type[Row], query: LiteralString, *, refusals: Refusals = MappingProxyType({}), **values: object
+        self,
+        model: type[Row],
+        query: LiteralString,
+        *,
+        constraints: Constraints = NO_CONSTRAINTS,
+        **values: object,
     ) -> list[Row]:
         """The rows of the last statement of `query`, each as a `model`."""
-        validate = model.__pydantic_validator__.validate_python
-        with translated_errors(refusals):
+        with translated_errors(constraints):
             cursor = self._execute(query, values)
-            return [validate(row) for row in cursor.fetchall()]
+            return [model.model_validate(row) for row in cursor.fetchall()]
 
     def row(
-        self, model: type[Row], query: LiteralString, *, refusals: Refusals = MappingProxyType({}), **values: object
+        self,
+        model: type[Row],
+        query: LiteralString,
+        *,
+        constraints: Constraints = NO_CONSTRAINTS,
+        **values: object,
     ) -> Row | None:
         """The first row of the last statement of `query`, or None when there is none."""
-        return next(iter(self.rows(model, query, refusals=refusals, **values)), None)
+        return next(iter(self.rows(model, query, constraints=constraints, **values)), None)
 
-    def execute(self, query: LiteralString, *, refusals: Refusals = MappingProxyType({}), **values: object) -> int:
+    def execute(self, query: LiteralString, *, constraints: Constraints = NO_CONSTRAINTS, **values: object) -> int:
         """How many rows the last statement of `query` returned or touched."""
-        with translated_errors(refusals):
+        with translated_errors(constraints):
             return self._execute(query, values).rowcount
 
-    def _execute(self, query: LiteralString, values: dict[str, object]) -> Cursor[Any]:
-        # One message, hence one round trip and, outside transaction(), one implicit transaction, whatever the number
-        # of statements.
-        cursor = (self._pinned or connect()).cursor(row_factory=dict_row)
-        if self._pinned and self._pinned.pgconn.transaction_status == TransactionStatus.IDLE:
-            query = _BEGIN + _ACT_AS + query
-        else:
-            query = _ACT_AS + query
-        try:
-            cursor.execute(query, values | self._actor)
-        except (DeadlockDetected, SerializationFailure):
-            if self._pinned:
-                raise
-            time.sleep(0.05)  # or this would take its locks again before the other one has woken up
-            cursor.execute(query, values | self._actor)
-        while cursor.nextset():
-            pass
-        return cursor
-
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Makes the statements inside one transaction, for what one message cannot hold.
-
-        It begins with the message of the first one. The last one's may end it, with a COMMIT of its own.
-        """
+    def transaction(self) -> Iterator["Transaction"]:
+        """Runs the statements inside in one transaction, which begins with the message of the first one."""
         with translated_errors():
-            connection = self._pinned = connect()
+            connection = self._in_transaction = connect()
             try:
-                yield
+                yield Transaction(self)
                 connection.commit()
             except BaseException:
                 if not connection.closed:
                     connection.rollback()
                 raise
             finally:
-                self._pinned = None
+                self._in_transaction = None
+
+    def _execute(self, query: LiteralString, values: dict[str, object]) -> Cursor[Any]:
+        # One message, hence one round trip and, outside transaction(), one implicit transaction, whatever the number
+        # of statements.
+        connection = self._in_transaction or connect()
+        cursor = connection.cursor(row_factory=dict_row)
+        if not self._in_transaction:
+            query = _ACT_AS + query
+        elif connection.pgconn.transaction_status == TransactionStatus.IDLE:
+            query = _BEGIN + _ACT_AS + query
+        try:
+            cursor.execute(query, values | self._caller)
+        except (DeadlockDetected, SerializationFailure):
+            if self._in_transaction:
+                raise
+            time.sleep(0.05)  # until the other transaction has taken its locks
+            cursor.execute(query, values | self._caller)
+        while cursor.nextset():
+            pass
+        return cursor
+
+
+class Transaction:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def finish(self, query: LiteralString, **values: Any) -> None:
+        """Runs the last statement and commits, in one message."""
+        self._db.execute(query + ";\nCOMMIT", **values)

@@ -1,19 +1,32 @@
-"""Brings a database to the newest version: plain SQL files, in order, a transaction each.
+"""Brings a database to the newest version: plain SQL files, in order, each in a transaction of its own.
 
 Run as the owner, directly and not through the proxy. `make run`, the tests and functions/migrate call it.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import dict_row
 
 _FILES = Path(__file__).parent / "migrations"
 _LOCK = 7_242_637  # of this application's choosing; two migrations at once run one after the other
+
+ROLES = ("healthcare_auth", "healthcare_api", "healthcare_doctor", "healthcare_sender")
+"""Whom functions log in as. They own nothing and cannot bypass row-level security."""
+
+# Set on the roles, because a connection's start-up options do not pass RDS Proxy. The last one is for pages, which are
+# read in the order of an index: the planner, which expects few rows of an owner, would fetch and sort all of a million.
+_ROLE_SETTINGS = {
+    "statement_timeout": "5s",
+    "lock_timeout": "4s",
+    "idle_in_transaction_session_timeout": "10s",
+    "timezone": "UTC",
+    "enable_bitmapscan": "off",
+}
 
 
 class MigrationError(Exception):
@@ -28,10 +41,11 @@ def migrate(conninfo: str = "", *, passwords: Mapping[str, str] | None = None, f
     """Applies what is missing and returns the names of those files.
 
     `passwords` sets the passwords of the roles named, for servers where they log in with one. Raises MigrationError,
-    and psycopg.Error when a file fails, which then has left no trace.
+    and psycopg.Error when a file fails, which then has left no trace, or when another migration does not end.
     """
     applied: list[str] = []
     with psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.execute("SET lock_timeout = '60s'")
         connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
         connection.execute(
             """
@@ -45,28 +59,12 @@ def migrate(conninfo: str = "", *, passwords: Mapping[str, str] | None = None, f
         known: dict[str, str] = dict(connection.execute("SELECT name, checksum FROM schema_migrations").fetchall())
         available = {path.stem: path.read_bytes() for path in sorted(files.glob("[0-9]*.sql"))}
         _refuse_a_different_past(known, available)
+        for role in ROLES:
+            _prepare(connection, role, (passwords or {}).get(role))
         for name in sorted(available.keys() - known.keys()):
             _apply(connection, name, available[name])
             applied.append(name)
-        for role, password in (passwords or {}).items():
-            connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(password)))
     return applied
-
-
-def grant_admin(conninfo: str, email: str) -> bool:
-    """Makes the user with this e-mail address an admin; False when there is none."""
-    with psycopg.connect(conninfo) as connection:
-        return bool(connection.execute("UPDATE users SET role = 'admin' WHERE email_key = lower(%s)", [email]).rowcount)
-
-
-def broken_audit_links(conninfo: str) -> list[dict[str, Any]]:
-    """Where the chains of audit events do not hold any more, the first broken link of each owner first.
-
-    Each: `owner_id` (0: nobody's), `number` in the chain, `event_id` and a `reason`. Whoever can change every row of
-    the database can make new chains; heads that were noted elsewhere show that.
-    """
-    with psycopg.connect(conninfo, row_factory=dict_row) as connection:
-        return connection.execute("SELECT owner_id, number, event_id, reason FROM broken_audit_links()").fetchall()
 
 
 def _refuse_a_different_past(known: Mapping[str, str], available: Mapping[str, bytes]) -> None:
@@ -79,6 +77,34 @@ def _refuse_a_different_past(known: Mapping[str, str], available: Mapping[str, b
         raise MigrationError(f"The database has had {min(strange)}, which is not among these migrations.")
     if known and min(available.keys() - known.keys(), default="~") < max(known):
         raise MigrationError(f"{min(available.keys() - known.keys())} comes before {max(known)}, which was applied.")
+
+
+def _prepare(connection: psycopg.Connection[Any], role: str, password: str | None) -> None:
+    """Makes the role where it is missing, and its settings what they should be, whatever it has set for itself."""
+    name, database = sql.Identifier(role), sql.Identifier(connection.info.dbname)
+    rights = connection.execute(
+        "SELECT rolsuper OR rolbypassrls OR rolcreaterole FROM pg_roles WHERE rolname = %s", [role]
+    ).fetchone()
+    if rights is None:
+        # Roles belong to the whole server, where another database may be migrated at the same time.
+        with suppress(psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
+            connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(name))
+    elif rights[0]:
+        raise MigrationError(f"The role {role} may do more than an application should.")
+    # Nobody makes temporary tables: one named like ours would come first on a connection that others use later.
+    statements = [
+        sql.SQL("REVOKE ALL ON DATABASE {database} FROM PUBLIC"),
+        sql.SQL("GRANT CONNECT ON DATABASE {database} TO {name}"),
+        sql.SQL("GRANT USAGE ON SCHEMA public TO {name}"),
+        sql.SQL("ALTER ROLE {name} IN DATABASE {database} RESET ALL"),
+        sql.SQL("ALTER ROLE {name} RESET ALL"),
+        *(sql.SQL(f"ALTER ROLE {{name}} SET {setting} = '{value}'") for setting, value in _ROLE_SETTINGS.items()),
+    ]
+    with connection.transaction():
+        for statement in statements:
+            connection.execute(statement.format(name=name, database=database))
+        if password:
+            connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(name, sql.Literal(password)))
 
 
 def _apply(connection: psycopg.Connection[Any], name: str, content: bytes) -> None:

@@ -9,7 +9,8 @@ import jwt
 
 from healthcare.errors import Unavailable
 from healthcare.platform import aws
-from healthcare.platform.logs import log
+from healthcare.platform.logs import logger
+from healthcare.platform.metrics import count
 from healthcare.platform.settings import settings
 
 _ALGORITHM = "HS256"
@@ -90,7 +91,8 @@ def keys(max_age: float = _KEPT) -> KeySet:
             _keys = KeySet(secret["current"], decoded, now)
         except Exception as error:
             reason = error if isinstance(error, aws.AwsError) else type(error).__name__
-            log("WARNING", "the signing keys could not be fetched", error=str(reason))
+            logger.warning("the signing keys could not be fetched", error=str(reason))
+            count("UnavailableKeys")
             if _keys is None:
                 raise Unavailable from error
             # An outage there must not slow every request here.

@@ -1,0 +1,45 @@
+"""What an operator does to the database, as its owner: functions/migrate and the tools call it."""
+
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+
+def grant_admin(conninfo: str, email: str) -> bool:
+    """Makes the user with this e-mail address an admin; False when there is none."""
+    with psycopg.connect(conninfo) as connection:
+        return bool(connection.execute("UPDATE users SET role = 'admin' WHERE email_key = lower(%s)", [email]).rowcount)
+
+
+def broken_audit_links(conninfo: str) -> list[dict[str, Any]]:
+    """Where the chains of audit events do not hold any more, the first broken link of each owner first.
+
+    Each: `owner_id` (0: nobody's), `number` in the chain, `event_id` and a `reason`. Whoever can change every row of
+    the database can make new chains; heads that were noted elsewhere show that.
+    """
+    with psycopg.connect(conninfo, row_factory=dict_row) as connection:
+        return connection.execute("SELECT owner_id, number, event_id, reason FROM broken_audit_links()").fetchall()
+
+
+def delete_doctor(conninfo: str, id: int, batch: int = 500) -> int:
+    """Deletes a doctor who is assigned to too many patients for one request; returns how many mappings went.
+
+    In batches, so that nobody waits long for an owner's chain of audit events. If it stops half-way, call it again.
+    """
+    deleted = 0
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        while count := connection.execute(
+            """
+            DELETE FROM mappings
+             WHERE id IN (SELECT id
+                            FROM mappings
+                           WHERE doctor_id = %s
+                           ORDER BY owner_id
+                           LIMIT %s)
+            """,
+            [id, batch],
+        ).rowcount:
+            deleted += count
+        connection.execute("DELETE FROM doctors WHERE id = %s", [id])
+    return deleted

@@ -1,0 +1,47 @@
+"""Moto's server with what the API expects to find in AWS: `python -m local.aws.server FOLDER PORT`.
+
+PORT 0 takes any. The first line on standard output is its address.
+"""
+
+import base64
+import json
+import os
+import secrets
+import sys
+import threading
+from pathlib import Path
+
+import boto3
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import make_server
+
+from local.settings import DUMMY_ACCOUNT, TOKEN_KEYS_SECRET
+
+
+def main() -> None:
+    folder, port = Path(sys.argv[1]), int(sys.argv[2])
+    application = DomainDispatcherApplication(create_backend_app)
+    server = make_server("127.0.0.1", port, application, threaded=True, request_handler=MotoRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    os.environ.update(DUMMY_ACCOUNT, AWS_ENDPOINT_URL=address)
+    put_token_keys(folder / "token-keys.json")
+    print(address, flush=True)
+    threading.Event().wait()
+
+
+def put_token_keys(file: Path) -> None:
+    """The keys are made at the first start and kept in `file`."""
+    if not file.exists():
+        key_id = secrets.token_hex(4)
+        keys = {"current": key_id, "keys": {key_id: base64.b64encode(secrets.token_bytes(32)).decode()}}
+        unfinished = file.with_suffix(".unfinished")
+        unfinished.unlink(missing_ok=True)
+        unfinished.touch(mode=0o600)
+        unfinished.write_text(json.dumps(keys))
+        unfinished.rename(file)
+    boto3.client("secretsmanager").create_secret(Name=TOKEN_KEYS_SECRET, SecretString=file.read_text())
+
+
+if __name__ == "__main__":
+    main()
