@@ -27,6 +27,7 @@ def test_every_route_of_the_template_has_one_event_and_every_event_a_route() -> 
         "migrate/migrate",
         "migrate/verify_audit",
         "rotate_keys/create_secret",
+        "traffic_hook/before_traffic",
     }
 
 
