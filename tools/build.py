@@ -1,10 +1,11 @@
-"""Makes what `sam deploy` uploads, for Lambda's own processor and Python, in .aws-sam/build: `make build`.
+"""Makes what `sam deploy` uploads, for Lambda's own processor and Python: `python -m tools.build`, in .aws-sam/build.
 
 `sam build` makes the same but for four things. This needs neither a Python of Lambda's version nor Docker; it leaves
-out what no function imports; it ships byte code; and it marks each build. Without byte code, a cold start compiles all
-modules anew, which takes longer than the rest of it. It is of the kind that is not compared with its source, because
-dates of files do not survive SAM's zip archives. Without the mark, a changed parameter would make no new version of a
-function: SAM compares the template, where a parameter is only referred to.
+out what no function imports; it ships byte code; and it marks each build.
+
+Without byte code, a cold start compiles every module anew, which takes longer than the rest of it. It is of the kind
+that is not compared with its source, because dates of files do not survive SAM's zip archives. Without the mark, a
+changed parameter would make no new version of a function: SAM compares templates, and there it is only a reference.
 """
 
 import os

@@ -43,10 +43,12 @@ def _answers(function: str, version: str) -> bool:
         if attempt:
             time.sleep(_PAUSE)
         answer = lambda_client.invoke(FunctionName=function, Qualifier=version, Payload=json.dumps(_event(function)))
-        content = json.loads(answer["Payload"].read() or "null")
-        if "FunctionError" not in answer and (content or {}).get("statusCode", 200) < 500:
+        status = (json.loads(answer["Payload"].read()) or {}).get("statusCode", 200)
+        if "FunctionError" not in answer and status < 500:
             return True
-        logger.error("no good answer", function=function, version=version, status=(content or {}).get("statusCode"))
+        logger.error(
+            "no good answer", function=function, version=version, status=status, error=answer.get("FunctionError")
+        )
     return False
 
 

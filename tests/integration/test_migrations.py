@@ -52,6 +52,28 @@ def test_a_migration_that_fails_leaves_no_trace(empty: str, files: Path, databas
     assert migrate(empty, files=files) == ["9001_broken"]
 
 
+def test_a_migration_may_ask_for_no_transaction(ann: Client, database: Database, files: Path) -> None:
+    ann.create("/api/patients", name="Ada")
+    owner = database.conninfo("healthcare_owner")
+    statement = "CREATE INDEX CONCURRENTLY patients_next ON patients (created_at);\n"
+    (files / "9001_next.sql").write_text(statement)
+    with pytest.raises(psycopg.errors.ActiveSqlTransaction):
+        migrate(owner, files=files)
+    (files / "9001_next.sql").write_text(f"-- no transaction\n{statement}")
+    assert migrate(owner, files=files) == ["9001_next"]
+    assert database.value("SELECT indisvalid FROM pg_index WHERE indexrelid = 'patients_next'::regclass") is True
+    assert migrate(owner, files=files) == []
+
+
+def test_one_without_a_transaction_that_fails_runs_again(empty: str, files: Path, database: Database) -> None:
+    migrate(empty, files=files)
+    (files / "9001_next.sql").write_text("-- no transaction\nCREATE INDEX CONCURRENTLY next ON nothing (id)")
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        migrate(empty, files=files)
+    (files / "9001_next.sql").write_text("-- no transaction\nCREATE INDEX CONCURRENTLY next ON patients (created_at)")
+    assert migrate(empty, files=files) == ["9001_next"]
+
+
 def test_a_past_that_was_edited_removed_or_inserted_into_is_refused(empty: str, files: Path) -> None:
     (files / "9001_next.sql").write_text("SELECT 1")
     migrate(empty, files=files)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import re
 import ssl
 import subprocess
@@ -67,9 +68,9 @@ def source() -> Json:
     return template
 
 
-def settings(environment: str) -> Json:
+def settings(environment: str, config: Path = Path("samconfig.toml")) -> Json:
     """The parameters that `sam deploy --config-env` gives."""
-    with Path("samconfig.toml").open("rb") as file:
+    with config.open("rb") as file:
         given = tomllib.load(file)[environment]["deploy"]["parameters"].get("parameter_overrides", [])
     parameters: Json = CfnParameterOverridesType().convert(given, None, None) if given else {}
     return parameters
@@ -169,7 +170,7 @@ class Deployment:
         return value
 
 
-ENVIRONMENTS = ("default", "sandbox", "production")
+ENVIRONMENTS = ("default", "sandbox", "rehearsal", "production")
 
 
 @cache
@@ -663,6 +664,7 @@ def test_no_resource_depends_on_itself_by_way_of_others() -> None:
         for name, resource in template()["Resources"].items()
     }
     order = list(TopologicalSorter(graph).static_order())  # raises CycleError
+    assert order.index("ApiGatewayAccount") < order.index("Apiv1Stage")
     assert order.index("ProxyTarget") < order.index("Migration") < order.index("AuthFunction") < order.index("Api")
 
 
@@ -752,11 +754,12 @@ ACCOUNT_CONCURRENCY = 1000  # of an account that has asked for no more
 UNRESERVED_CONCURRENCY = 100  # which Lambda keeps for functions without a limit of their own
 
 
-@pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_the_template_lints_with_the_settings_of(environment: str, tmp_path: Path) -> None:
-    file = tmp_path / "template.json"
-    file.write_text(json.dumps(deployment(environment).template()))
-    command = [str(Path(sys.executable).with_name("cfn-lint")), "--regions", "us-east-1", "--", str(file)]
+def test_the_template_lints_with_all_settings_and_so_does_the_pipelines_role(tmp_path: Path) -> None:
+    files = [Path(".github/deployer.yaml")]
+    for environment in ENVIRONMENTS:
+        files.append(tmp_path / f"{environment}.json")
+        files[-1].write_text(json.dumps(deployment(environment).template(), indent=1))
+    command = [Path(sys.executable).with_name("cfn-lint"), "--regions", "us-east-1", "--", *files]
     lint = subprocess.run(command, capture_output=True, text=True)
     assert (lint.returncode, lint.stdout) == (0, ""), lint.stdout
 
@@ -923,3 +926,111 @@ def test_codedeploy_asks_a_new_version_before_it_gets_traffic() -> None:
         assert update["BeforeAllowTrafficHook"] == {"Ref": "TrafficHookFunction"}, name
     # The managed policy of its role lets it invoke no others.
     assert properties("TrafficHookFunction")["FunctionName"] == {"Fn::Sub": "CodeDeployHook_${AWS::StackName}"}
+
+
+# What it costs, and who deploys it ------------------------------------------------------------------------------------
+
+OPERATIONS = Path("docs/operations.md")
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+
+def columns(heading: str) -> list[list[tuple[str, str, float]]]:
+    """Of a table of costs: for each of its columns, what is paid for, how it is reckoned, and what it comes to."""
+    table = OPERATIONS.read_text("utf-8").partition(f"### {heading}\n")[2].partition("\n|")[2].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    return [
+        [(row[0], row[column], float(row[column + 1].strip("*"))) for row in rows]
+        for column in range(1, len(rows[0]), 2)
+    ]
+
+
+@pytest.mark.parametrize("heading", ["At rest, a month", "A million requests"])
+def test_the_costs_add_up(heading: str) -> None:
+    for column in columns(heading):
+        *parts, (_, _, total) = column
+        for what, sum_, cost in parts:
+            assert f"{eval(sum_.replace(TIMES, '*') or '0'):.2f}" == f"{cost:.2f}", (what, sum_)
+        assert f"{sum(cost for _, _, cost in parts):.2f}" == f"{total:.2f}"
+
+
+def test_a_sandbox_costs_less_than_25_dollars_a_month_at_rest() -> None:
+    sandbox, defaults, production = (column[-1][2] for column in columns("At rest, a month"))
+    assert sandbox < 25 < defaults < production
+
+
+def test_the_costs_are_those_of_what_is_deployed() -> None:
+    deployments = (deployment("sandbox"), Deployment("default", WebFirewall="Off"), deployment("production"))
+    for deployed, column in zip(deployments, columns("At rest, a month"), strict=True):
+        factors = {what.partition(",")[0]: sum_.split(f" {TIMES} ")[0] for what, sum_, _ in column}
+        kinds = [found["Type"] for found in deployed.resources.values()]
+        alarms = [found for found in deployed.resources.values() if found["Type"] == "AWS::CloudWatch::Alarm"]
+        metrics = sum(json.dumps(alarm).count('"MetricName"') for alarm in alarms)
+        assert factors["Alarms"] == str(metrics)
+        assert factors["Endpoint of Secrets Manager"] == str(len(deployed.properties("SecretsEndpoint")["SubnetIds"]))
+        assert bool(factors["RDS Proxy"]) == ("AWS::RDS::DBProxy" in kinds)
+        assert bool(factors["Dashboard"]) == ("AWS::CloudWatch::Dashboard" in kinds)
+        rules = deployed.resources.get("WebFirewallRules", {}).get("Properties", {}).get("Rules", [])
+        assert factors["AWS WAF"] == (f"5 + {len(rules)}" if rules else "")
+        assert (kinds.count("AWS::KMS::Key"), kinds.count("AWS::SecretsManager::Secret")) == (1, 1)  # and RDS's own
+        assert kinds.count("AWS::RDS::DBInstance") == (2 if deployed is deployment("production") else 1)
+
+
+@cache
+def deployer() -> Json:
+    found: Json = yaml_parse(Path(".github/deployer.yaml").read_text("utf-8"))["Resources"]
+    return found
+
+
+def test_the_pipelines_role_may_make_every_kind_of_resource() -> None:
+    statements = deployer()["DeployerPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    services = {action.partition(":")[0] for statement in statements for action in listed(statement["Action"])}
+    used = {
+        found["Type"].split("::")[1].lower()
+        for found in template()["Resources"].values()
+        if found["Type"].startswith("AWS::")
+    }
+    assert used <= services
+
+
+def test_the_pipelines_role_makes_only_roles_within_the_boundary_and_cannot_leave_its_own() -> None:
+    policy = deployer()["DeployerPolicy"]["Properties"]["PolicyDocument"]
+    allowed = [statement for statement in policy["Statement"] if statement["Effect"] == "Allow"]
+    for action in ("iam:CreateRole", "iam:PutRolePolicy", "iam:AttachRolePolicy"):
+        (statement,) = (statement for statement in allowed if action in listed(statement["Action"]))
+        assert statement["Condition"] == {"StringEquals": {"iam:PermissionsBoundary": {"Ref": "RoleBoundary"}}}
+    assert not any(action in ("*", "iam:*") for statement in allowed for action in listed(statement["Action"]))
+    (boundary,) = deployer()["RoleBoundary"]["Properties"]["PolicyDocument"]["Statement"]
+    assert {"iam:*", "sts:*"} <= set(boundary["NotAction"])
+    role = deployer()["Deployer"]["Properties"]
+    assert role["PermissionsBoundary"] == {"Ref": "DeployerPolicy"}
+    (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
+    subjects = trust["Condition"]["StringEquals"]["token.actions.githubusercontent.com:sub"]
+    assert [subject["Fn::Sub"].rpartition(":")[2] for subject in subjects] == ["rehearsal", "production"]
+
+
+def test_the_pipeline_tries_a_stack_of_its_own_before_production_and_deletes_it() -> None:
+    jobs = yaml_parse(Path(".github/workflows/deploy.yml").read_text("utf-8"))["jobs"]
+    assert (jobs["rehearse"]["needs"], jobs["deploy"]["needs"]) == ("test", "rehearse")
+    runs = [step.get("run", "") for step in jobs["rehearse"]["steps"]]
+    order = [
+        next(i for i, run in enumerate(runs) if word in run) for word in ("sam deploy", "tools.smoke", "delete-stack")
+    ]
+    assert order == sorted(order)
+    assert jobs["rehearse"]["steps"][order[-1]]["if"] == "always()"
+    assert Deployment("rehearsal").refusals() == set()
+    assert "Proxy" in Deployment("rehearsal").resources
+
+
+def test_the_pipeline_puts_its_variables_into_the_settings(tmp_path: Path) -> None:
+    """As it does: what is given on the command line would take the place of all the others."""
+    jobs = yaml_parse(Path(".github/workflows/deploy.yml").read_text("utf-8"))["jobs"]
+    (step,) = (step["run"] for step in jobs["deploy"]["steps"] if "sed" in step.get("run", ""))
+    copied = tmp_path / "samconfig.toml"
+    copied.write_text(Path("samconfig.toml").read_text("utf-8"))
+    environ = {"ALARM_EMAIL": "alarms@example.org", "AWS_BOUNDARY_ARN": "arn:aws:iam::123456789012:policy/boundary"}
+    subprocess.run(["/bin/sh", "-ec", step], cwd=tmp_path, env=os.environ | environ, check=True)
+    given = settings("production", copied)
+    assert Deployment("production", **given).refusals() == set()
+    assert given["PermissionsBoundary"] == environ["AWS_BOUNDARY_ARN"]
+    assert settings("rehearsal", copied)["PermissionsBoundary"] == environ["AWS_BOUNDARY_ARN"]
+    assert len(given) == len(settings("production"))

@@ -38,10 +38,7 @@ OF_NO_ROUTE: dict[str, Json] = {
         "ClientRequestToken": REQUEST_ID,
         "Step": "createSecret",
     },
-    "traffic_hook/before_traffic": {
-        "DeploymentId": "d-1A2B3C4D5",
-        "LifecycleEventHookExecutionId": "eyJlbmNyeXB0ZWREYXRhIjoi",
-    },
+    "traffic_hook/before_traffic": {"DeploymentId": "d-A1B2C3D4E", "LifecycleEventHookExecutionId": REQUEST_ID},
     "migrate/verify_audit": {"verify_audit": True},
     "migrate/grant_admin": {"grant_admin": "ada@example.com"},
     "migrate/delete_doctor": {"delete_doctor": 1},

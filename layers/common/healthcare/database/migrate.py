@@ -1,10 +1,10 @@
-"""Brings a database to the newest version: plain SQL files, in order, each in a transaction of its own.
+"""Brings a database to the newest version: plain SQL files, in order, each in a transaction unless it asks for none.
 
 Run as the owner, directly and not through the proxy. `make run`, the tests and functions/migrate call it.
 """
 
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,10 @@ from psycopg import sql
 _FILES = Path(__file__).parent / "migrations"
 _LOCK = 7_242_637  # of this application's choosing; two migrations at once run one after the other
 _PATIENCE = "60s"  # for a lock
+
+# How a file begins whose one statement PostgreSQL refuses in a transaction, such as CREATE INDEX CONCURRENTLY. Without
+# IF NOT EXISTS: an index that a failure left half made has to be dropped before the next try.
+_NO_TRANSACTION = b"-- no transaction\n"
 
 ROLES = ("healthcare_auth", "healthcare_api", "healthcare_doctor", "healthcare_sender")
 """Whom functions log in as. They own nothing and cannot bypass row-level security."""
@@ -109,7 +113,7 @@ def _prepare(connection: psycopg.Connection[Any], role: str, password: str | Non
 
 
 def _apply(connection: psycopg.Connection[Any], name: str, content: bytes) -> None:
-    with connection.transaction():
+    with nullcontext() if content.startswith(_NO_TRANSACTION) else connection.transaction():
         connection.execute(content)
         connection.execute(
             "INSERT INTO schema_migrations (name, checksum) VALUES (%s, %s)", [name, sha256(content).hexdigest()]
