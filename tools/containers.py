@@ -1,4 +1,4 @@
-"""For `sam local start-api`, which runs functions in containers: `python -m tools.containers`, beside `make run`.
+"""`make containers`: beside `make run`, prepares `sam local start-api`, which runs functions in containers.
 
 Writes a template in which functions find the database of the local run. An environment file for SAM CLI could not do
 that: it takes only variables that the template has, which are not all that PostgreSQL's client needs here.

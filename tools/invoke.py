@@ -1,4 +1,4 @@
-"""Calls one function with one event in this process, where a debugger can stop: `python -m tools.invoke EVENT`.
+"""`python -m tools.invoke EVENT`: calls one function with one event in this process, where a debugger can stop.
 
 Beside `make run`, whose database it uses. The folder of the event names the function, as in events/.
 """

@@ -1,4 +1,4 @@
-"""Writes the list of passwords that are refused for being common: `python -m tools.passwords`.
+"""`make passwords`: writes the list of passwords that are refused for being common.
 
 From zxcvbn's list of 30,000, in the order of how often they were found; without those that are too short anyway.
 """

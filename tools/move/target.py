@@ -1,4 +1,4 @@
-"""This API's database: what is staged, judged and taken there.
+"""This API's database: rows are staged there, judged and taken.
 
 The `status` of a staged row: `new` when it can be taken; `before` when an earlier move took it; `deleted` when one took
 it and it has been deleted here since; `refused`, for a `reason`. `lost` has the values that are left out, with reasons.
@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from psycopg import Connection
+from psycopg import ClientCursor, Connection
 from psycopg.conninfo import make_conninfo
 
 from local.__main__ import take_lock
@@ -19,7 +19,7 @@ from tools.move.source import Found, connected
 from tools.move.tables import TABLES, Moved
 from tools.progress import Advance
 
-BATCH = 100  # each row of a transaction adds versions of its owner's audit head, which the next ones have to pass
+BATCH = 500  # a transaction leaves versions of an owner's audit head, which each of its later rows has to pass
 
 
 @contextmanager
@@ -200,8 +200,7 @@ def keep_ids_free(target: Connection[Any]) -> None:
 
 
 def take(target: Connection[Any], table: type[Moved], rows: int, advance: Advance) -> None:
+    batch = f"SELECT act_as(NULL, 'operator', 'move');{table.insert}"  # sent together, so one transaction
     for first in range(0, rows, BATCH):
-        with target.transaction():
-            target.execute("SELECT act_as(NULL, 'operator', 'move')")
-            target.execute(table.insert, {"first": first, "end": first + BATCH})
+        ClientCursor(target).execute(batch, {"first": first, "end": first + BATCH})
         advance(min(BATCH, rows - first))
