@@ -21,7 +21,7 @@ from local.environments.function import Environment, Function
 from local.environments.pool import Pool
 from local.environments.process import ProcessEnvironment
 from local.gateway.server import Server
-from local.settings import DUMMY_ACCOUNT, PROJECT, TEMPLATE, TOKEN_KEYS_SECRET, CannotStart, Settings, isolate, read
+from local.settings import DUMMY_ACCOUNT, NAMES_IN_AWS, PROJECT, TEMPLATE, CannotStart, Settings, isolate, read
 from local.watch import reload_edited
 
 if TYPE_CHECKING:
@@ -99,13 +99,12 @@ def serve(settings: Settings, console: Console, stack: ExitStack, stop: threadin
 def variables_of(function: Function, database: "Database", endpoint: str) -> dict[str, str]:
     """The template's, changed to what stands here for the database and for AWS."""
     role = function.variables.get("PGUSER")
+    variables = {name: NAMES_IN_AWS.get(name, value) for name, value in function.variables.items()}
     # All of the template's go: libpq takes a certificate without TLS for a mistake.
-    variables = {name: value for name, value in function.variables.items() if not name.startswith("PG")}
+    variables = {name: value for name, value in variables.items() if not name.startswith("PG")}
     variables |= DUMMY_ACCOUNT | {"AWS_ENDPOINT_URL": endpoint}
     if role:
         variables |= {**database.variables, "PGUSER": database.login(role), "DATABASE_AUTH": "password"}
-    if "TOKEN_KEYS_SECRET_ID" in variables:
-        variables["TOKEN_KEYS_SECRET_ID"] = TOKEN_KEYS_SECRET
     return variables
 
 

@@ -12,6 +12,10 @@ from typing import Literal
 PROJECT = Path(__file__).resolve().parent.parent
 TEMPLATE = PROJECT / "template.yaml"
 TOKEN_KEYS_SECRET = "healthcare/token-keys"
+# What the local AWS calls the resources whose names the template passes to functions.
+NAMES_IN_AWS = {
+    "TOKEN_KEYS_SECRET_ID": TOKEN_KEYS_SECRET,
+}
 # What AWS's libraries ask for, and what keeps a person's real account out of it; moto takes anything.
 DUMMY_ACCOUNT = {
     "AWS_ACCESS_KEY_ID": "local",

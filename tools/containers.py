@@ -15,7 +15,7 @@ from samcli.yamlhelper import yaml_dump, yaml_parse
 
 from local.aws.moto import endpoint_of
 from local.database.database import DATABASE, port_of
-from local.settings import DUMMY_ACCOUNT, TOKEN_KEYS_SECRET, CannotStart, state_folder
+from local.settings import DUMMY_ACCOUNT, NAMES_IN_AWS, CannotStart, state_folder
 from tools.build import build, python_of_lambda, wheels_for
 
 # Containers share the network of a Linux machine; Docker elsewhere has a name for the machine that it runs on.
@@ -47,7 +47,7 @@ def variables_of(folder: Path) -> dict[str, str]:
     return {
         **DUMMY_ACCOUNT,
         "AWS_ENDPOINT_URL": endpoint_of(folder).replace("127.0.0.1", HOST),
-        "TOKEN_KEYS_SECRET_ID": TOKEN_KEYS_SECRET,
+        **NAMES_IN_AWS,
         "PGHOST": HOST,
         "PGPORT": port_of(folder),
         "PGDATABASE": DATABASE,

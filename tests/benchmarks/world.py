@@ -13,13 +13,13 @@ import bcrypt
 import psycopg
 
 from local.aws.moto import Moto
-from local.database.database import APPLICATION_ROLES, OWNER
+from local.database.database import OWNER
 from local.database.postgres import EmbeddedPostgres
 from local.settings import DUMMY_ACCOUNT, PROJECT, TOKEN_KEYS_SECRET
 
 sys.path.append(str(PROJECT / "layers" / "common"))
 
-from healthcare.database.migrate import migrate
+from healthcare.database.migrate import ROLES, migrate
 
 PEER_ROLE = "benchmark_peer"
 PASSWORD = "seven green kettles"
@@ -69,7 +69,7 @@ def made(folder: Path, peers: list[str]) -> Iterator[World]:
     with ExitStack() as stack:
         # It is the functions that are measured: a disk that is slow today would only blur them.
         server = stack.enter_context(EmbeddedPostgres(folder / "postgres", {"fsync": "off"}))
-        passwords = {role: secrets.token_hex(16) for role in (OWNER, PEER_ROLE, *APPLICATION_ROLES)}
+        passwords = {role: secrets.token_hex(16) for role in (OWNER, PEER_ROLE, *ROLES)}
         _make_database(server, passwords)
         users = _fill(server, peers)
         yield World(server, stack.enter_context(Moto(folder)).endpoint, passwords, users)
@@ -80,12 +80,12 @@ def _make_database(server: EmbeddedPostgres, passwords: Mapping[str, str]) -> No
         connection.execute(f"CREATE ROLE {OWNER} LOGIN CREATEROLE PASSWORD '{passwords[OWNER]}'")
         connection.execute(f"CREATE DATABASE benchmark OWNER {OWNER}")
     conninfo = server.conninfo(user=OWNER, password=passwords[OWNER], dbname="benchmark")
-    migrate(conninfo, passwords={role: passwords[role] for role in APPLICATION_ROLES})
+    migrate(conninfo, passwords={role: passwords[role] for role in ROLES})
     with psycopg.connect(server.conninfo(dbname="benchmark"), autocommit=True) as connection:
         # The peers look after ownership by a WHERE, as is usual, so row-level security is not in their way. The
         # triggers are: everybody writes the same rows.
         connection.execute(f"CREATE ROLE {PEER_ROLE} LOGIN BYPASSRLS PASSWORD '{passwords[PEER_ROLE]}'")
-        connection.execute(f"GRANT {', '.join(APPLICATION_ROLES)} TO {PEER_ROLE}")
+        connection.execute(f"GRANT {', '.join(ROLES)} TO {PEER_ROLE}")
         connection.execute(f"GRANT SELECT, INSERT, UPDATE ON users, sessions, patients TO {PEER_ROLE}")
 
 

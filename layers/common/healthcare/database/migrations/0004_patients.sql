@@ -9,6 +9,7 @@ CREATE TABLE patients (
     phone         text CHECK (char_length(phone) <= 32),
     email         text CHECK (char_length(email) <= 254),
     address       text CHECK (char_length(address) <= 500),
+    words         text COLLATE "C" GENERATED ALWAYS AS (search_words(name)) STORED,
     version       bigint NOT NULL DEFAULT 1,
     created_at    timestamptz NOT NULL DEFAULT now(),
     updated_at    timestamptz NOT NULL DEFAULT now(),
@@ -21,159 +22,34 @@ GRANT SELECT, DELETE ON patients TO healthcare_api;
 GRANT INSERT (owner_id, name, date_of_birth, gender, phone, email, address),
       UPDATE (name, date_of_birth, gender, phone, email, address) ON patients TO healthcare_api;
 
-
--- Search ------------------------------------------------------------------------------------------------------------
-
--- The words of a name in lower case, each once; NULL when there is none.
-CREATE FUNCTION search_words(name text) RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT array_agg(DISTINCT word COLLATE "C")
-      FROM regexp_split_to_table(lower(normalize(name)), '[^[:alnum:]]+') AS word
-     WHERE word <> ''
-$$;
-
-GRANT EXECUTE ON FUNCTION search_words TO healthcare_api;
-
+-- The words of names in order, for searches. Row-level security lets an index be used through leakproof operators alone,
+-- so the beginning of a word is a range: COLLATE "C", and the highest character at its end.
 CREATE TABLE patient_words (
     owner_id   bigint NOT NULL,
     word       text COLLATE "C" NOT NULL,
     patient_id bigint NOT NULL,
-    PRIMARY KEY (owner_id, word, patient_id),
-    FOREIGN KEY (owner_id, patient_id) REFERENCES patients (owner_id, id) ON DELETE CASCADE
+    words      text COLLATE "C" NOT NULL,
+    PRIMARY KEY (owner_id, word, patient_id) INCLUDE (words)
 );
-
-CREATE INDEX patient_words_patient_idx ON patient_words (owner_id, patient_id);
-
-CREATE FUNCTION index_patient_words() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    IF TG_OP = 'UPDATE' THEN
-        DELETE FROM patient_words WHERE owner_id = OLD.owner_id AND patient_id = OLD.id;
-    END IF;
-    INSERT INTO patient_words (owner_id, word, patient_id)
-    SELECT NEW.owner_id, word, NEW.id FROM unnest(search_words(NEW.name)) AS word;
-    RETURN NULL;
-END
-$$;
-
-CREATE TRIGGER patients_words_inserted AFTER INSERT ON patients
-    FOR EACH ROW EXECUTE FUNCTION index_patient_words();
-CREATE TRIGGER patients_words_updated AFTER UPDATE OF name ON patients
-    FOR EACH ROW WHEN (OLD.name <> NEW.name) EXECUTE FUNCTION index_patient_words();
-
-SELECT protect('patient_words', 'owner_id');
-GRANT SELECT, INSERT, DELETE ON patient_words TO healthcare_api;
 
 -- A search reads the index alone only where vacuum has been, which by default waits for a fifth of new rows.
 ALTER TABLE patient_words SET (autovacuum_vacuum_insert_scale_factor = 0.02);
 
--- The first `wanted` of the caller's patients after the id `after` that have all `words`, each matched from its start.
---
--- Candidates have the rarest of the words, of which up to a thousand hits are counted; the others are looked up for
--- each, or, when candidates are many, all hits of the others are read. The hits of one whole word lie in the order of
--- ids, those of the many words with one beginning do not: where these are many, they soon come up among the next
--- patients, and only if they do not, all are put in order. Generic plans, since planning anew takes longer than
--- searching; each OFFSET 0 keeps a condition from drawing in the index of the other order.
-CREATE FUNCTION search_patients(words text[], after bigint, wanted integer) RETURNS bigint[] LANGUAGE plpgsql STABLE
-    SET plan_cache_mode = force_generic_plan AS $$
-DECLARE
-    many       CONSTANT integer := 1000;
-    rarest     text;
-    beyond     text;  -- all words that begin with the rarest
-    others     text[];
-    other      text;
-    is_spread  boolean;
-    looked_at  integer := 0;
-    size       integer;
-    depth      integer := 5 * wanted;
-    candidates bigint[];
-    number     integer;
-    last       bigint;
-    found      bigint[] := '{}';
+SELECT protect('patient_words', 'owner_id');
+GRANT SELECT ON patient_words TO healthcare_api;
+
+CREATE FUNCTION index_patient_words() RETURNS trigger LANGUAGE plpgsql
+    SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
-    SELECT given, given || chr(1114111), array_remove(words, given) INTO rarest, beyond, others
-      FROM unnest(words) AS given
-     ORDER BY (SELECT count(*)
-                 FROM (SELECT
-                         FROM patient_words
-                        WHERE word >= given AND word < given || chr(1114111)
-                        LIMIT many) AS hit)
-     LIMIT 1;
-    SELECT count(*) = many INTO is_spread
-      FROM (SELECT
-              FROM patient_words
-             WHERE word > rarest AND word < beyond
-             LIMIT many) AS hit;
-    LOOP
-        IF is_spread AND looked_at < 3 * many THEN
-            size := many / 2;  -- more than the words of one name
-            SELECT array_agg(DISTINCT patient_id ORDER BY patient_id) FILTER (WHERE word >= rarest AND word < beyond),
-                   count(*), max(patient_id)
-              INTO candidates, number, last
-              FROM (SELECT patient_id, word
-                      FROM patient_words
-                     WHERE patient_id > after
-                     ORDER BY patient_id
-                     LIMIT size) AS next;
-            looked_at := looked_at + size;
-            IF number = size THEN  -- perhaps without some words of the last one, who is left for the next turn
-                candidates := array_remove(candidates, last);
-                last := last - 1;
-            END IF;
-        ELSE
-            size := depth;
-            depth := 4 * depth;
-            SELECT array_agg(DISTINCT patient_id ORDER BY patient_id), count(*), max(patient_id)
-              INTO candidates, number, last
-              FROM ((SELECT patient_id
-                       FROM patient_words
-                      WHERE word = rarest AND patient_id > after
-                      ORDER BY patient_id
-                      LIMIT size)
-                     UNION ALL
-                    (SELECT patient_id
-                       FROM (SELECT patient_id
-                               FROM patient_words
-                              WHERE word > rarest AND word < beyond
-                             OFFSET 0) AS longer
-                      WHERE patient_id > after
-                      ORDER BY patient_id
-                      LIMIT size)
-                     ORDER BY patient_id
-                     LIMIT size) AS next;
-        END IF;
-        IF cardinality(candidates) >= 2 * many THEN
-            FOREACH other IN ARRAY others LOOP
-                candidates := ARRAY(
-                    SELECT unnest(candidates)
-                    INTERSECT
-                    SELECT patient_id
-                      FROM (SELECT patient_id
-                              FROM patient_words
-                             WHERE word >= other AND word < other || chr(1114111)
-                            OFFSET 0) AS hit
-                     WHERE patient_id > after AND patient_id <= last
-                     ORDER BY 1);
-            END LOOP;
-            depth := 16 * depth;  -- each turn reads all hits of the others
-        ELSE
-            candidates := ARRAY(
-                SELECT candidate
-                  FROM unnest(candidates) WITH ORDINALITY AS listed (candidate, place)
-                 WHERE NOT EXISTS (
-                       SELECT
-                         FROM unnest(others) AS lacking
-                        WHERE NOT EXISTS (
-                              SELECT
-                                FROM (SELECT word FROM patient_words WHERE patient_id = candidate OFFSET 0) AS own
-                               WHERE word >= lacking AND word < lacking || chr(1114111)))
-                 ORDER BY place
-                 LIMIT wanted - cardinality(found));
-        END IF;
-        found := found || candidates[:wanted - cardinality(found)];
-        EXIT WHEN cardinality(found) = wanted OR number < size;
-        after := last;
-    END LOOP;
-    RETURN found;
+    DELETE FROM patient_words
+     WHERE owner_id = OLD.owner_id AND word = ANY (string_to_array(OLD.words, ' ')) AND patient_id = OLD.id;
+    INSERT INTO patient_words (owner_id, word, patient_id, words)
+    SELECT NEW.owner_id, word, NEW.id, NEW.words FROM string_to_table(NEW.words, ' ') AS word;
+    RETURN NULL;
 END
 $$;
 
-GRANT EXECUTE ON FUNCTION search_patients TO healthcare_api;
+CREATE TRIGGER words_inserted_or_deleted AFTER INSERT OR DELETE ON patients
+    FOR EACH ROW EXECUTE FUNCTION index_patient_words();
+CREATE TRIGGER words_updated AFTER UPDATE OF name ON patients
+    FOR EACH ROW WHEN (OLD.words IS DISTINCT FROM NEW.words) EXECUTE FUNCTION index_patient_words();

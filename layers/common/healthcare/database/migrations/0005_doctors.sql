@@ -9,6 +9,7 @@ CREATE TABLE doctors (
     specialty_key text COLLATE "C" NOT NULL GENERATED ALWAYS AS (lower(specialty)) STORED,
     phone         text CHECK (char_length(phone) <= 32),
     email         text CHECK (char_length(email) <= 254),
+    words         text COLLATE "C" GENERATED ALWAYS AS (search_words(name)) STORED,
     version       bigint NOT NULL DEFAULT 1,
     created_at    timestamptz NOT NULL DEFAULT now(),
     updated_at    timestamptz NOT NULL DEFAULT now()
@@ -31,183 +32,36 @@ GRANT SELECT, DELETE ON doctors TO healthcare_api;
 GRANT INSERT (created_by, name, specialty, phone, email),
       UPDATE (name, specialty, phone, email) ON doctors TO healthcare_api;
 
-
--- Search ------------------------------------------------------------------------------------------------------------
-
+-- As patient_words; with the specialty, so that a search within a rare one reads no others.
 CREATE TABLE doctor_words (
-    word      text COLLATE "C" NOT NULL,
-    doctor_id bigint NOT NULL REFERENCES doctors ON DELETE CASCADE,
-    PRIMARY KEY (word, doctor_id)
+    word          text COLLATE "C" NOT NULL,
+    doctor_id     bigint NOT NULL,
+    words         text COLLATE "C" NOT NULL,
+    specialty_key text COLLATE "C" NOT NULL,
+    PRIMARY KEY (word, doctor_id) INCLUDE (words)
 );
 
-CREATE INDEX doctor_words_doctor_idx ON doctor_words (doctor_id);
+CREATE INDEX doctor_words_specialty_idx ON doctor_words (specialty_key, word, doctor_id) INCLUDE (words);
 
-CREATE FUNCTION index_doctor_words() RETURNS trigger LANGUAGE plpgsql AS $$
+ALTER TABLE doctor_words SET (autovacuum_vacuum_insert_scale_factor = 0.02);
+
+SELECT protect('doctor_words', 'doctor_id', is_private => false);
+CREATE POLICY everybody_reads ON doctor_words FOR SELECT TO healthcare_api
+    USING ((SELECT app_user_id()) IS NOT NULL);
+GRANT SELECT ON doctor_words TO healthcare_api;
+
+CREATE FUNCTION index_doctor_words() RETURNS trigger LANGUAGE plpgsql
+    SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
-    IF TG_OP = 'UPDATE' THEN
-        DELETE FROM doctor_words WHERE doctor_id = OLD.id;
-    END IF;
-    INSERT INTO doctor_words (word, doctor_id) SELECT word, NEW.id FROM unnest(search_words(NEW.name)) AS word;
+    DELETE FROM doctor_words WHERE word = ANY (string_to_array(OLD.words, ' ')) AND doctor_id = OLD.id;
+    INSERT INTO doctor_words (word, doctor_id, words, specialty_key)
+    SELECT word, NEW.id, NEW.words, NEW.specialty_key FROM string_to_table(NEW.words, ' ') AS word;
     RETURN NULL;
 END
 $$;
 
-CREATE TRIGGER doctors_words_inserted AFTER INSERT ON doctors
+CREATE TRIGGER words_inserted_or_deleted AFTER INSERT OR DELETE ON doctors
     FOR EACH ROW EXECUTE FUNCTION index_doctor_words();
-CREATE TRIGGER doctors_words_updated AFTER UPDATE OF name ON doctors
-    FOR EACH ROW WHEN (OLD.name <> NEW.name) EXECUTE FUNCTION index_doctor_words();
-
-SELECT protect('doctor_words', 'doctor_id', is_private => false);
-ALTER TABLE doctor_words SET (autovacuum_vacuum_insert_scale_factor = 0.02);
-
--- One doctor is looked up for each word; `IN` a list of the user's would read all of them.
-CREATE POLICY everybody_reads ON doctor_words FOR SELECT TO healthcare_api
-    USING ((SELECT app_user_id()) IS NOT NULL);
-CREATE POLICY creator_or_admin_inserts ON doctor_words FOR INSERT TO healthcare_api
-    WITH CHECK ((SELECT created_by FROM doctors WHERE id = doctor_id) = (SELECT app_user_id())
-                OR (SELECT app_role()) = 'admin');
-CREATE POLICY creator_or_admin_deletes ON doctor_words FOR DELETE TO healthcare_api
-    USING ((SELECT created_by FROM doctors WHERE id = doctor_id) = (SELECT app_user_id())
-           OR (SELECT app_role()) = 'admin');
-
-GRANT SELECT, INSERT, DELETE ON doctor_words TO healthcare_api;
-
--- The same of everybody's doctors. The specialty, given as its key or as NULL, is one condition more: where it is rarer
--- than every word, candidates are its doctors, and they lie in the order of ids. (BETWEEN the key and itself: of a range
--- the planner expects few rows, while what it knows of specialties can make it read all doctors for a rare one.)
-CREATE FUNCTION search_doctors(words text[], key text, after bigint, wanted integer) RETURNS bigint[] LANGUAGE plpgsql STABLE
-    SET plan_cache_mode = force_generic_plan AS $$
-DECLARE
-    many       CONSTANT integer := 1000;
-    rarest     text;
-    beyond     text;  -- all words that begin with the rarest
-    others     text[];
-    other      text;
-    by_key     boolean := false;
-    is_spread  boolean;
-    looked_at  integer := 0;
-    size       integer;
-    depth      integer := 5 * wanted;
-    candidates bigint[];
-    number     integer;
-    last       bigint;
-    found      bigint[] := '{}';
-BEGIN
-    SELECT given, given || chr(1114111), array_remove(words, given), hits INTO rarest, beyond, others, number
-      FROM unnest(words) AS given
-     CROSS JOIN LATERAL (
-           SELECT count(*) AS hits
-             FROM (SELECT
-                     FROM doctor_words
-                    WHERE word >= given AND word < given || chr(1114111)
-                    LIMIT many) AS hit) AS counted
-     ORDER BY hits
-     LIMIT 1;
-    IF key IS NOT NULL THEN
-        SELECT count(*) <= number INTO by_key
-          FROM (SELECT
-                  FROM doctors
-                 WHERE specialty_key BETWEEN key AND key
-                 LIMIT many) AS hit;
-    END IF;
-    SELECT count(*) = many INTO is_spread
-      FROM (SELECT
-              FROM doctor_words
-             WHERE word > rarest AND word < beyond
-             LIMIT many) AS hit;
-    LOOP
-        IF by_key THEN
-            size := depth;
-            depth := 4 * depth;
-            others := words;
-            SELECT array_agg(id ORDER BY id), count(*), max(id)
-              INTO candidates, number, last
-              FROM (SELECT id
-                      FROM doctors
-                     WHERE specialty_key BETWEEN key AND key AND id > after
-                     ORDER BY specialty_key, id
-                     LIMIT size) AS next;
-        ELSIF is_spread AND looked_at < 3 * many THEN
-            size := many / 2;  -- more than the words of one name
-            SELECT array_agg(DISTINCT doctor_id ORDER BY doctor_id) FILTER (WHERE word >= rarest AND word < beyond),
-                   count(*), max(doctor_id)
-              INTO candidates, number, last
-              FROM (SELECT doctor_id, word
-                      FROM doctor_words
-                     WHERE doctor_id > after
-                     ORDER BY doctor_id
-                     LIMIT size) AS next;
-            looked_at := looked_at + size;
-            IF number = size THEN  -- perhaps without some words of the last one, who is left for the next turn
-                candidates := array_remove(candidates, last);
-                last := last - 1;
-            END IF;
-        ELSE
-            size := depth;
-            depth := 4 * depth;
-            SELECT array_agg(DISTINCT doctor_id ORDER BY doctor_id), count(*), max(doctor_id)
-              INTO candidates, number, last
-              FROM ((SELECT doctor_id
-                       FROM doctor_words
-                      WHERE word = rarest AND doctor_id > after
-                      ORDER BY doctor_id
-                      LIMIT size)
-                     UNION ALL
-                    (SELECT doctor_id
-                       FROM (SELECT doctor_id
-                               FROM doctor_words
-                              WHERE word > rarest AND word < beyond
-                             OFFSET 0) AS longer
-                      WHERE doctor_id > after
-                      ORDER BY doctor_id
-                      LIMIT size)
-                     ORDER BY doctor_id
-                     LIMIT size) AS next;
-        END IF;
-        IF cardinality(candidates) >= 2 * many THEN
-            IF key IS NOT NULL AND NOT by_key THEN
-                candidates := ARRAY(
-                    SELECT unnest(candidates)
-                    INTERSECT
-                    SELECT id
-                      FROM doctors
-                     WHERE specialty_key BETWEEN key AND key AND id > after AND id <= last
-                     ORDER BY 1);
-            END IF;
-            FOREACH other IN ARRAY others LOOP
-                candidates := ARRAY(
-                    SELECT unnest(candidates)
-                    INTERSECT
-                    SELECT doctor_id
-                      FROM (SELECT doctor_id
-                              FROM doctor_words
-                             WHERE word >= other AND word < other || chr(1114111)
-                            OFFSET 0) AS hit
-                     WHERE doctor_id > after AND doctor_id <= last
-                     ORDER BY 1);
-            END LOOP;
-            depth := 16 * depth;  -- each turn reads all hits of the others
-        ELSE
-            candidates := ARRAY(
-                SELECT candidate
-                  FROM unnest(candidates) WITH ORDINALITY AS listed (candidate, place)
-                 WHERE (key IS NULL OR by_key OR key = (SELECT specialty_key FROM doctors WHERE id = candidate))
-                   AND NOT EXISTS (
-                       SELECT
-                         FROM unnest(others) AS lacking
-                        WHERE NOT EXISTS (
-                              SELECT
-                                FROM (SELECT word FROM doctor_words WHERE doctor_id = candidate OFFSET 0) AS own
-                               WHERE word >= lacking AND word < lacking || chr(1114111)))
-                 ORDER BY place
-                 LIMIT wanted - cardinality(found));
-        END IF;
-        found := found || candidates[:wanted - cardinality(found)];
-        EXIT WHEN cardinality(found) = wanted OR number < size;
-        after := last;
-    END LOOP;
-    RETURN found;
-END
-$$;
-
-GRANT EXECUTE ON FUNCTION search_doctors TO healthcare_api;
+CREATE TRIGGER words_updated AFTER UPDATE OF name, specialty ON doctors
+    FOR EACH ROW WHEN ((OLD.words, OLD.specialty_key) IS DISTINCT FROM (NEW.words, NEW.specialty_key))
+    EXECUTE FUNCTION index_doctor_words();
