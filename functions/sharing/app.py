@@ -10,8 +10,8 @@ from healthcare.invitations import (
     AlreadyLinked,
     CodeNotFound,
     Invitation,
-    NewInvitation,
     InvitationWithCode,
+    NewInvitation,
 )
 from healthcare.web.api import Api
 

@@ -54,8 +54,8 @@ def _gender(value: str) -> str:
 class Moved(Input):
     """What becomes of a row. It is refused for a field without a default; of one with a default only the value is lost.
 
-    `kind` is what the audit calls it; `names` are those of its table in sources. `parents` are the columns that refer to
-    rows of other kinds. `insert` takes what is ready from the place `first` up to, but not including, `end`.
+    `kind` is what the audit calls it; `names` are those of its table in sources. `parents` are the columns that refer
+    to rows of other kinds. `insert` takes what is ready from the place `first` up to, but not including, `end`.
     """
 
     kind: ClassVar[str]

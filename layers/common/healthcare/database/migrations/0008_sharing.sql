@@ -105,10 +105,6 @@ CREATE TRIGGER keep_verified BEFORE UPDATE ON doctors FOR EACH ROW EXECUTE FUNCT
 CREATE FUNCTION close_patients() RETURNS trigger LANGUAGE plpgsql
     SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
-    -- The chains of the owners' events, always in the same order, so that two such changes do not wait for each other.
-    PERFORM FROM audit_heads
-      WHERE owner_id IN (SELECT owner_id FROM mappings WHERE doctor_id = NEW.id AND access <> 'none')
-      ORDER BY owner_id FOR UPDATE;
     UPDATE mappings SET access = 'none' WHERE doctor_id = NEW.id AND access <> 'none';
     RETURN NULL;
 END
@@ -116,6 +112,55 @@ $$;
 
 CREATE TRIGGER close_patients AFTER UPDATE ON doctors
     FOR EACH ROW WHEN (OLD.account_id IS DISTINCT FROM NEW.account_id) EXECUTE FUNCTION close_patients();
+
+-- A doctor may have thousands of patients, who are closed at once. One by one, their events take 0.7 ms each and more the
+-- more there are of one owner; in one statement, 10,000 take a quarter of a second, and 100,000 two.
+CREATE FUNCTION next_audit_digest(previous bytea, head bytea, event audit_events) RETURNS bytea LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN audit_digest(coalesce(previous, head), event);
+END
+$$;
+
+CREATE AGGREGATE audit_chain(head bytea, event audit_events) (SFUNC = next_audit_digest, STYPE = bytea);
+
+CREATE FUNCTION audit_opening() RETURNS trigger LANGUAGE plpgsql
+    SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    -- The ends of the chains, always in the same order, so that two such changes do not wait for each other.
+    INSERT INTO audit_heads (owner_id, number, digest) SELECT DISTINCT owner_id, 0, ''::bytea FROM after ON CONFLICT DO NOTHING;
+    PERFORM FROM audit_heads WHERE owner_id IN (SELECT owner_id FROM after) ORDER BY owner_id FOR UPDATE;
+    WITH events AS (
+        SELECT h.digest AS head,
+               ROW(nextval('audit_events_id_seq'), clock_timestamp(), a.owner_id, app_actor_id(), 'update', 'mapping', a.id,
+                   a.patient_id, nullif(current_setting('app.request_id', true), ''),
+                   jsonb_build_object('access', jsonb_build_object('from', b.access, 'to', a.access)),
+                   h.number + row_number() OVER (PARTITION BY a.owner_id ORDER BY a.id), NULL)::audit_events AS event
+          FROM before b
+          JOIN after a USING (id)
+          JOIN audit_heads h ON h.owner_id = a.owner_id
+         WHERE b.access <> a.access
+    ), linked AS (
+        SELECT (event).*, audit_chain(head, event) OVER (PARTITION BY (event).owner_id ORDER BY (event).number) AS link
+          FROM events
+    ), written AS (
+        INSERT INTO audit_events (id, at, owner_id, actor_id, action, resource, resource_id, patient_id, request_id, changes,
+                                  number, digest) OVERRIDING SYSTEM VALUE
+        SELECT id, at, owner_id, actor_id, action, resource, resource_id, patient_id, request_id, changes, number, link
+          FROM linked
+    )
+    UPDATE audit_heads h
+       SET number = l.number, digest = l.link
+      FROM (SELECT DISTINCT ON (owner_id) owner_id, number, link FROM linked ORDER BY owner_id, number DESC) l
+     WHERE h.owner_id = l.owner_id;
+    RETURN NULL;
+END
+$$;
+
+DROP TRIGGER audit ON mappings;
+CREATE TRIGGER audit AFTER INSERT OR DELETE ON mappings
+    FOR EACH ROW EXECUTE FUNCTION audit('mapping', 'owner_id', '{}', '{}');
+CREATE TRIGGER audit_opening AFTER UPDATE ON mappings REFERENCING OLD TABLE AS before NEW TABLE AS after
+    FOR EACH STATEMENT EXECUTE FUNCTION audit_opening();
 
 -- After the foreign keys have been checked. The lock makes who opens a patient and who unlinks the doctor take turns.
 CREATE FUNCTION require_account() RETURNS trigger LANGUAGE plpgsql
