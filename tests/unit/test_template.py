@@ -848,11 +848,10 @@ def test_a_sandbox_sleeps_and_has_nothing_that_costs_by_the_hour_but_one_endpoin
     scaling = sandbox.properties("Database")["ServerlessV2ScalingConfiguration"]
     assert (scaling["MinCapacity"], scaling["SecondsUntilAutoPause"]) == ("0", 300)
     # Warm functions don't keep it awake, and clients are told how long it takes to wake up.
-    settings = sandbox.properties("DatabaseSettings")["Parameters"]
-    assert int(settings["idle_session_timeout"]) / 1000 < scaling["SecondsUntilAutoPause"]
     for name in with_database() - {"MigrateFunction"}:
         given = sandbox.properties(name)["Environment"]["Variables"]
         assert given["DATABASE_RETRY_AFTER"] == "20"
+        assert given["PGOPTIONS"] == "-c idle_session_timeout=60s"
         assert given["PGHOST"] == {"Fn::GetAtt": ["Database", "Endpoint.Address"]}
         assert given["PGSSLROOTCERT"] == "/opt/cluster.pem"
     # They sign in to the cluster itself.
@@ -861,14 +860,10 @@ def test_a_sandbox_sleeps_and_has_nothing_that_costs_by_the_hour_but_one_endpoin
     assert statement["Resource"]["Fn::Sub"][1] == server
 
 
-def test_only_what_has_no_proxy_closes_idle_sessions() -> None:
-    """It would close those that the proxy keeps open."""
+def test_only_what_may_sleep_closes_idle_sessions() -> None:
     for environment in ("default", "production"):
-        assert "idle_session_timeout" not in deployment(environment).properties("DatabaseSettings")["Parameters"]
-        assert (
-            deployment(environment).properties("AuthFunction")["Environment"]["Variables"]["DATABASE_RETRY_AFTER"]
-            == "1"
-        )
+        given = deployment(environment).properties("AuthFunction")["Environment"]["Variables"]
+        assert (given["PGOPTIONS"], given["DATABASE_RETRY_AFTER"]) == ("", "1")
 
 
 def test_the_firewall_counts_common_attacks_until_somebody_has_looked() -> None:
