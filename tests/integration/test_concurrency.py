@@ -15,9 +15,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from healthcare.database.migrate import ROLES
 from local.database.postgres import free_port
 from tests.conftest import Database
 from tests.gateway import Answer, Client, Environment, Gateway
+from tests.integration.test_sharing import invite, link, opened
 
 DOZEN = 12
 
@@ -179,35 +181,66 @@ def test_two_admins_who_delete_doctors_of_the_same_users_do_not_wait_for_each_ot
     assert database.value("SELECT count(*) FROM mappings") == 0
 
 
+def test_one_of_many_who_accept_an_invitation_at_once_wins(
+    ann: Client, sign_up: Callable[..., Client], several: Several
+) -> None:
+    code = ann.create("/api/invitations", kind="delegate", access="read")["code"]
+    clients = [sign_up(f"User{number}") for number in range(6)]
+    apps = [Client(app.gateway, client.token) for client, app in zip(clients, several(ann, "sharing", 6), strict=True)]
+    answers = _at_once(partial(app.post, "/api/invitations/accept", {"code": code}) for app in apps)
+    assert sorted(answer.status for answer in answers) == [200, 404, 404, 404, 404, 404]
+    assert len(ann.walk("/api/delegates")) == 1
+
+
+def test_whoever_opens_a_patient_and_whoever_unlinks_the_doctor_take_turns(
+    ann: Client, bob: Client, several: Several, database: Database
+) -> None:
+    doctor = ann.create("/api/doctors", name="Who", specialty="Time")["id"]
+    patient = ann.create("/api/patients", name="Zoë")["id"]
+    mapping = ann.create("/api/mappings", patient_id=patient, doctor_id=doctor)["id"]
+    (opening,), (unlinking,) = several(ann, "mappings", 1), several(ann, "doctors", 1)
+    for _ in range(8):
+        link(ann, doctor, bob)
+        opened, unlinked = _at_once(
+            [
+                partial(opening.patch, f"/api/mappings/{mapping}", {"access": "read"}),
+                partial(unlinking.delete, f"/api/doctors/{doctor}/account"),
+            ]
+        )
+        assert (opened.status, unlinked.status) in {(200, 204), (409, 204)}
+        assert database.value("SELECT access FROM mappings") == "none"
+
+
 @pytest.fixture
 def pgbouncer(database: Database, passwords: dict[str, str], tmp_path: Path) -> Iterator[int]:
-    """The port of a pooler like RDS Proxy: each transaction takes one of four connections to PostgreSQL."""
+    """The port of a pooler like RDS Proxy: each transaction takes one of its role's four connections to PostgreSQL."""
     program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
         pytest.skip("PgBouncer is not installed (Debian: apt-get install pgbouncer)")
     port = free_port()
-    configuration = tmp_path / "pgbouncer.ini"
+    configuration, users = tmp_path / "pgbouncer.ini", tmp_path / "users.txt"
+    users.write_text("".join(f'"{role}" "{passwords[role]}"\n' for role in ROLES))
     configuration.write_text(
         f"""
         [databases]
-        {database.name} = host=127.0.0.1 port={database.server.port} user=healthcare_api \
-            password={passwords["healthcare_api"]}
+        {database.name} = host=127.0.0.1 port={database.server.port}
         [pgbouncer]
         listen_addr = 127.0.0.1
         listen_port = {port}
         unix_socket_dir =
-        auth_type = any
+        auth_type = trust
+        auth_file = {users}
         pool_mode = transaction
         default_pool_size = 4
         max_client_conn = 100
-        """.replace("\\\n", "")
+        """
     )
     command = [program, "-q", *(["-u", "nobody"] if os.geteuid() == 0 else []), str(configuration)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             for _ in range(100):
                 try:
-                    psycopg.connect(host="127.0.0.1", port=port, dbname=database.name, user="x").close()
+                    psycopg.connect(host="127.0.0.1", port=port, dbname=database.name, user=ROLES[1]).close()
                     break
                 except psycopg.OperationalError:
                     time.sleep(0.05)
@@ -249,3 +282,51 @@ def test_forty_clients_on_four_pooled_connections_see_their_own_rows_only(
     _at_once(partial(work, app) for app in apps)
     assert max(used) == 4
     assert database.value("SELECT count(*) FROM patients") == 40 * 15
+
+
+def test_owners_delegates_doctors_and_strangers_on_pooled_connections_see_no_row_of_others(
+    sign_up: Callable[..., Client],
+    several: Several,
+    database: Database,
+    pgbouncer: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ten of each. Doctor n sees what owner n opened, delegate n acts for owner n, and stranger n tries to."""
+    owners, delegates, doctors, strangers = ([sign_up(f"{kind}{n}") for n in range(10)] for kind in "ODPS")
+    acting = [invite(owner, delegate, "read") for owner, delegate in zip(owners, delegates, strict=True)]
+    of_owner: list[set[object]] = []
+    for owner, account in zip(owners, doctors, strict=True):
+        doctor = owner.create("/api/doctors", name="Who", specialty="Time")["id"]
+        link(owner, doctor, account)
+        of_owner.append({opened(owner, doctor, name=f"Patient {n}")[0]["id"] for n in range(5)})
+    for environment in owners[0].gateway.environments.values():
+        environment.disconnect()
+    monkeypatch.setenv("PGPORT", str(pgbouncer))
+    in_patients, in_practice = several(owners[0], "patients", 30), several(owners[0], "practice", 10)
+    for app in (*in_patients, *in_practice):  # one after the other, since the role to log in as is the process's
+        app.get("/api/patients" if app in in_patients else "/api/practice")
+
+    def on(app: Client, client: Client) -> Client:
+        return Client(app.gateway, client.token)
+
+    def ask(app: Client, path: str, headers: dict[str, str], expected: set[object] | None) -> Answer:
+        for step in range(25):
+            answer = app.get(f"{path}?limit={5 + step}", headers=headers)
+            if expected is None:
+                answer.refuse(403, "not-delegated")
+            else:
+                assert {item["id"] for item in answer.expect(200)["items"]} == expected
+        return answer
+
+    calls = []
+    for n in range(10):
+        calls += [
+            partial(ask, on(in_patients[n], owners[n]), "/api/patients", {}, of_owner[n]),
+            partial(ask, on(in_patients[10 + n], delegates[n]), "/api/patients", acting[n], of_owner[n]),
+            partial(ask, on(in_patients[20 + n], strangers[n]), "/api/patients", acting[n], None),
+            partial(ask, on(in_practice[n], doctors[n]), "/api/practice/patients", {}, of_owner[n]),
+        ]
+    assert len(_at_once(calls)) == 40
+    for role in ("healthcare_api", "healthcare_doctor"):
+        pooled = "SELECT count(*) FROM pg_stat_activity WHERE usename = %s AND datname = current_database()"
+        assert 1 < int(str(database.value(pooled, role))) <= 4

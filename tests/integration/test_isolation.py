@@ -4,7 +4,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -17,9 +17,11 @@ from psycopg import errors
 from pydantic import BaseModel, ValidationError
 
 from healthcare.accounts.passwords import hashed
+from healthcare.database.migrate import ROLES
 from healthcare.web.api import Route
 from tests.conftest import TEMPLATE, Database
 from tests.gateway import Answer, Client, Gateway
+from tests.integration.test_sharing import invite, link, opened
 from tools.openapi.declared import routes
 from tools.openapi.events import day, events
 
@@ -314,13 +316,22 @@ def world(ann: Client, bob: Client) -> dict[str, int]:
 
 
 def _everything(database: Database) -> object:
-    tables = ("users", "patients", "patient_words", "doctors", "doctor_words", "mappings", "audit_events")
+    tables = (
+        *("users", "patients", "patient_words", "doctors", "doctor_words", "mappings", "delegates", "invitations"),
+        "audit_events",
+    )
     return [database.value(f"SELECT array_agg(t::text ORDER BY t::text) FROM {table} t") for table in tables]
 
 
 @pytest.fixture
 def api_role(database: Database) -> Iterator[psycopg.Connection]:
     with database.connect("healthcare_api") as connection:
+        yield connection
+
+
+@pytest.fixture
+def doctor_role(database: Database) -> Iterator[psycopg.Connection]:
+    with database.connect("healthcare_doctor") as connection:
         yield connection
 
 
@@ -334,7 +345,18 @@ def _act_as(connection: psycopg.Connection, client: Client, role: str = "user") 
     connection.execute("SELECT act_as(%s, %s, 'test')", [client.user["id"], role])
 
 
-PROTECTED = ("patients", "patient_words", "doctors", "doctor_words", "mappings", "idempotency_keys", "audit_events")
+PROTECTED = (
+    "invitations",
+    "my_delegates",
+    "my_owners",
+    "patients",
+    "patient_words",
+    "doctors",
+    "doctor_words",
+    "mappings",
+    "idempotency_keys",
+    "audit_events",
+)
 
 
 @pytest.mark.parametrize("table", PROTECTED)
@@ -376,6 +398,22 @@ BEYOND_THE_API_ROLE = (
     "INSERT INTO patients (owner_id, name, created_at) VALUES (%(bob)s, 'backdated', '2000-01-01')",
     "INSERT INTO doctors (created_by, name, specialty) VALUES (%(ann)s, 'in her name', 'x')",
     "UPDATE doctors SET created_by = %(bob)s",
+    "UPDATE doctors SET account_id = %(bob)s",
+    "UPDATE doctors SET verified = true",
+    "INSERT INTO doctors (created_by, name, specialty, verified) VALUES (%(bob)s, 'x', 'x', true)",
+    "SELECT id FROM delegates",
+    "INSERT INTO delegates (owner_id, user_id, access) VALUES (%(ann)s, %(bob)s, 'write')",
+    "INSERT INTO my_owners (user_id) VALUES (%(ann)s)",
+    "INSERT INTO my_delegates (user_id) VALUES (%(ann)s)",
+    "UPDATE my_delegates SET user_id = %(bob)s",
+    "UPDATE my_owners SET access = 'write'",
+    "SELECT code_hash FROM invitations",
+    "INSERT INTO invitations (owner_id, kind, access, code_hash) VALUES (%(ann)s, 'delegate', 'write', 'x')",
+    "INSERT INTO invitations (owner_id, kind, doctor_id, code_hash) VALUES (%(bob)s, 'doctor', %(doctor)s, 'x')",
+    "UPDATE invitations SET access = 'write'",
+    "UPDATE mappings SET patient_id = 1",
+    "SELECT attempt('x')",
+    "SELECT close_patients()",
     "INSERT INTO mappings (owner_id, patient_id, doctor_id) VALUES (%(ann)s, %(patient)s, %(doctor)s)",
     "INSERT INTO patient_words (owner_id, word, patient_id) VALUES (%(ann)s, 'planted', %(patient)s)",
     "INSERT INTO doctor_words (word, doctor_id) VALUES ('planted', %(doctor)s)",
@@ -440,6 +478,11 @@ ON_ALL_ROWS = (
     "DELETE FROM mappings",
     "DELETE FROM patient_words",
     "DELETE FROM doctor_words",
+    "UPDATE mappings SET access = 'none'",
+    "DELETE FROM invitations",
+    "UPDATE my_delegates SET access = 'write'",
+    "DELETE FROM my_delegates",
+    "DELETE FROM my_owners",
 )
 
 
@@ -456,6 +499,93 @@ def test_a_statement_on_all_rows_touches_none_of_another_user(
             _act_as(api_role, bob)
             assert api_role.execute(statement).rowcount == 0
     assert _everything(database) == before
+
+
+@pytest.fixture
+def opened_world(ann: Client, bob: Client, sign_up: Callable[..., Client]) -> dict[str, int]:
+    """Bob is a doctor to whom one of Ann's two patients is opened, and Eve his reception."""
+    eve = sign_up("Eve")
+    doctor = ann.create("/api/doctors", name="Bob", specialty="Time")["id"]
+    link(ann, doctor, bob)
+    patient, mapping = opened(ann, doctor, "read")
+    closed = ann.create("/api/patients", name="Closed")["id"]
+    ann.create("/api/mappings", patient_id=closed, doctor_id=doctor)
+    invite(bob, eve)
+    people = {"ann": ann.user["id"], "bob": bob.user["id"], "eve": eve.user["id"]}
+    return people | {"doctor": doctor, "patient": patient["id"], "closed": closed, "mapping": mapping}
+
+
+BEYOND_THE_DOCTOR_ROLE = (
+    "INSERT INTO patients (owner_id, name) VALUES (%(ann)s, 'planted')",
+    "UPDATE patients SET name = 'x'",
+    "DELETE FROM patients",
+    "INSERT INTO mappings (owner_id, patient_id, doctor_id, access) VALUES (%(ann)s, %(closed)s, %(doctor)s, 'write')",
+    "UPDATE mappings SET access = 'write'",
+    "DELETE FROM mappings",
+    "UPDATE doctors SET account_id = %(eve)s",
+    "UPDATE doctors SET verified = true",
+    "INSERT INTO idempotency_keys (user_id, actor_id, key, fingerprint) VALUES (%(ann)s, %(bob)s, 'planted', '')",
+    "SELECT id FROM users",
+    "SELECT id FROM sessions",
+    "SELECT id FROM audit_events",
+    "SELECT id FROM delegates",
+    "SELECT id FROM invitations",
+    "SELECT accept_invitation('x')",
+    "SELECT unlink_doctor(%(doctor)s, NULL)",
+    "SELECT attempt('x')",
+    "ALTER TABLE mappings DISABLE ROW LEVEL SECURITY",
+    "SET ROLE healthcare_api",
+    "SET ROLE healthcare_owner",
+)
+
+
+def test_the_doctor_role_cannot(
+    opened_world: dict[str, int], database: Database, doctor_role: psycopg.Connection, subtests: pytest.Subtests
+) -> None:
+    before = _everything(database)
+    for statement in BEYOND_THE_DOCTOR_ROLE:
+        with subtests.test(statement), doctor_role.transaction(force_rollback=True):
+            doctor_role.execute("SELECT act_as(%(bob)s, 'admin', 'test')", opened_world)
+            with pytest.raises(errors.InsufficientPrivilege):
+                doctor_role.execute(statement, opened_world)
+    assert _everything(database) == before
+
+
+def test_the_doctor_role_sees_what_is_opened_to_the_doctor_in_person_and_nothing_else(
+    opened_world: dict[str, int], doctor_role: psycopg.Connection
+) -> None:
+    def seen(act: str) -> list[object]:
+        with doctor_role.transaction():
+            doctor_role.execute(act, opened_world)
+            return [
+                [row[0] for row in doctor_role.execute(f"SELECT id FROM {table}")]
+                for table in ("doctors", "mappings", "patients")
+            ]
+
+    doctor, mapping, patient = (opened_world[name] for name in ("doctor", "mapping", "patient"))
+    assert seen("SELECT act_as(%(bob)s, 'user', 'test')") == [[doctor], [mapping], [patient]]
+    assert seen("SELECT act_for(%(eve)s, %(bob)s, 'read', 'test')") == [[doctor], [], []]
+    for act in (
+        "act_as(%(eve)s, 'user', 'test')",
+        "act_as(%(ann)s, 'admin', 'test')",
+        "act_as(NULL, 'anonymous', 'x')",
+    ):
+        assert seen(f"SELECT {act}") == [[], [], []]
+    assert seen("SELECT 1") == [[], [], []]
+
+
+def test_acting_for_an_owner_takes_a_delegation_and_lends_no_role(
+    opened_world: dict[str, int], api_role: psycopg.Connection
+) -> None:
+    for act in ("act_for(%(eve)s, %(ann)s, 'read', 'x')", "act_for(%(bob)s, %(eve)s, 'read', 'x')"):
+        with pytest.raises(psycopg.Error) as caught:
+            api_role.execute(f"SELECT {act}", opened_world)
+        assert caught.value.sqlstate == "HC001"
+    with api_role.transaction():
+        api_role.execute("SELECT act_as(%(eve)s, 'admin', 'x'), act_for(%(eve)s, %(bob)s, 'write', 'x')", opened_world)
+        settings = api_role.execute("SELECT app_user_id(), app_actor_id(), app_role()").fetchone()
+        assert settings == (opened_world["bob"], opened_world["eve"], "user")
+    assert api_role.execute("SELECT app_user_id(), app_actor_id(), app_role()").fetchone() == (None, None, "")
 
 
 BEYOND_THE_AUTH_ROLE = (
@@ -491,7 +621,7 @@ def test_the_auth_role_changes_no_other_account(ann: Client, bob: Client, auth_r
 
 def test_no_role_makes_a_temporary_table_that_later_users_of_a_connection_would_meet(database: Database) -> None:
     # In the database that was migrated: a clone does not have its privileges.
-    for role in ("healthcare_api", "healthcare_auth"):
+    for role in ROLES:
         with (
             psycopg.connect(database.conninfo(role), dbname=TEMPLATE, autocommit=True) as connection,
             pytest.raises(errors.InsufficientPrivilege),
@@ -511,7 +641,7 @@ def test_every_table_is_either_protected_or_out_of_reach(database: Database) -> 
 
 
 def test_the_application_roles_own_nothing_and_bypass_nothing(database: Database) -> None:
-    for role in ("healthcare_api", "healthcare_auth"):
+    for role in ROLES:
         assert (
             database.value("SELECT rolsuper OR rolbypassrls OR rolcreaterole FROM pg_roles WHERE rolname = %s", role)
             is False
