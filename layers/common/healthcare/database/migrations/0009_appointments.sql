@@ -47,7 +47,8 @@ CREATE TABLE closures (
 );
 
 CREATE INDEX closures_doctor_idx ON closures (doctor_id, id);
-CREATE INDEX closures_time_idx ON closures USING gist (int8range(doctor_id, doctor_id, '[]'), tstzrange(starts_at, ends_at));
+CREATE INDEX closures_time_idx ON closures
+ USING gist (int8range(doctor_id, doctor_id, '[]'), tstzrange(starts_at, ends_at));
 
 SELECT protect('hours', 'created_by', 'hours', is_private => false),
        protect('closures', 'created_by', 'closure', is_private => false);
@@ -63,10 +64,14 @@ $$;
 
 CREATE POLICY everybody_reads ON hours FOR SELECT TO healthcare_api, healthcare_doctor USING (true);
 CREATE POLICY everybody_reads ON closures FOR SELECT TO healthcare_api USING ((SELECT app_user_id()) IS NOT NULL);
-CREATE POLICY keeper_inserts ON hours FOR INSERT TO healthcare_api WITH CHECK (keeps_calendar(id, created_by));
-CREATE POLICY keeper_updates ON hours FOR UPDATE TO healthcare_api USING (keeps_calendar(id, created_by));
-CREATE POLICY keeper_inserts ON closures FOR INSERT TO healthcare_api WITH CHECK (keeps_calendar(doctor_id, created_by));
-CREATE POLICY keeper_deletes ON closures FOR DELETE TO healthcare_api USING (keeps_calendar(doctor_id, created_by));
+CREATE POLICY keeper_inserts ON hours FOR INSERT TO healthcare_api
+    WITH CHECK (keeps_calendar(id, created_by));
+CREATE POLICY keeper_updates ON hours FOR UPDATE TO healthcare_api
+    USING (keeps_calendar(id, created_by));
+CREATE POLICY keeper_inserts ON closures FOR INSERT TO healthcare_api
+    WITH CHECK (keeps_calendar(doctor_id, created_by));
+CREATE POLICY keeper_deletes ON closures FOR DELETE TO healthcare_api
+    USING (keeps_calendar(doctor_id, created_by));
 
 GRANT EXECUTE ON FUNCTION keeps_calendar TO healthcare_api;
 GRANT SELECT ON hours TO healthcare_api;
@@ -106,9 +111,10 @@ CREATE TABLE appointments (
         ON UPDATE CASCADE ON DELETE CASCADE,
     UNIQUE (owner_id, patient_id, id),
     CHECK (starts_at < ends_at AND ends_at <= busy_until),
+    CHECK (extract(epoch FROM starts_at) % 1 = 0),  -- a page's cursor counts whole seconds
     CHECK ((status = 'cancelled') = (cancelled_by IS NOT NULL)),
-    -- The last word against booking twice; before it, locks make bookings of one doctor or patient take turns. Of an id,
-    -- a range: GiST has no equality of numbers without an extension.
+    -- The last word against booking twice; before it, bookings of one doctor or patient take turns. Of an id, a range:
+    -- GiST has no equality of numbers without an extension.
     CONSTRAINT appointments_doctor_excl EXCLUDE USING gist
         (int8range(doctor_id, doctor_id, '[]') WITH &&, tstzrange(starts_at, busy_until) WITH &&)
         WHERE (status IN ('booked', 'arrived')),
@@ -119,7 +125,8 @@ CREATE TABLE appointments (
 
 CREATE INDEX appointments_owner_idx ON appointments (owner_id, starts_at, id);
 CREATE INDEX appointments_doctor_idx ON appointments (doctor_id, starts_at, id);
-CREATE INDEX appointments_active_idx ON appointments (owner_id, doctor_id, ends_at) WHERE status IN ('booked', 'arrived');
+CREATE INDEX appointments_active_idx ON appointments (owner_id, doctor_id, ends_at)
+ WHERE status IN ('booked', 'arrived');
 
 SELECT protect('appointments', 'owner_id', 'appointment', hidden => '{room}');
 
@@ -159,10 +166,11 @@ CREATE FUNCTION window_times(
 $$;
 
 -- The first `wanted` times of a visit that are free; `or_taken`, whether or not somebody has booked them. As the owner,
--- since it looks at everybody's appointments; it shows times only. In PL/pgSQL, because it keeps the plan: a function in
--- SQL does not before PostgreSQL 18, and planning took longer than the rest.
+-- since it looks at everybody's appointments; it shows times only. In PL/pgSQL, because it keeps the plan: a function
+-- in SQL does not before PostgreSQL 18, and planning took longer than the rest.
 CREATE FUNCTION offered_times(
-    of_doctor bigint, of_visit text, since timestamptz, until timestamptz, wanted integer, or_taken boolean DEFAULT false
+    of_doctor bigint, of_visit text, since timestamptz, until timestamptz, wanted integer,
+    or_taken boolean DEFAULT false
 ) RETURNS TABLE (starts_at timestamptz, ends_at timestamptz, busy_until timestamptz) LANGUAGE plpgsql STABLE
     SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
@@ -213,6 +221,8 @@ CREATE FUNCTION take_turns(kind text, id bigint) RETURNS void LANGUAGE sql AS $$
     SELECT pg_advisory_xact_lock(hashtextextended(kind || ' ' || id, 0))
 $$;
 
+GRANT EXECUTE ON FUNCTION take_turns TO healthcare_api;
+
 CREATE FUNCTION place_appointment() RETURNS trigger LANGUAGE plpgsql
     SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
@@ -229,7 +239,8 @@ BEGIN
     PERFORM take_turns('doctor', NEW.doctor_id);
     PERFORM take_turns('patient', NEW.patient_id);
     SELECT o.ends_at, o.busy_until INTO NEW.ends_at, NEW.busy_until
-      FROM offered_times(NEW.doctor_id, NEW.visit, NEW.starts_at, NEW.starts_at + interval '1 microsecond', 1, true) AS o;
+      FROM offered_times(NEW.doctor_id, NEW.visit, NEW.starts_at, NEW.starts_at + interval '1 microsecond', 1,
+                         or_taken => true) AS o;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'check_violation', CONSTRAINT = 'appointments_offered';
     END IF;
@@ -253,8 +264,8 @@ END
 $$;
 
 -- The active appointments that a closure would touch, buffers included; a hundred at most.
-CREATE FUNCTION bookings_in_the_way(of_doctor bigint, since timestamptz, until timestamptz) RETURNS bigint[] LANGUAGE sql STABLE
-    SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+CREATE FUNCTION bookings_in_the_way(of_doctor bigint, since timestamptz, until timestamptz) RETURNS bigint[]
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
     SELECT ARRAY(SELECT id
                    FROM appointments
                   WHERE int8range(doctor_id, doctor_id, '[]') && int8range(of_doctor, of_doctor, '[]')
@@ -300,9 +311,9 @@ GRANT SELECT ON appointment_transitions TO healthcare_api, healthcare_doctor;
 -- The owner's side cancels and moves until `cancel_minutes` before it starts, the doctor's until it starts, and what
 -- runs as the owner of the database whenever it has to.
 CREATE FUNCTION is_too_late(a appointments) RETURNS boolean LANGUAGE sql STABLE AS $$
-    SELECT now() >= a.starts_at - CASE current_user
-               WHEN 'healthcare_api' THEN (SELECT cancel_minutes FROM hours WHERE id = a.doctor_id) * interval '1 minute'
-               WHEN 'healthcare_doctor' THEN interval '0' END
+    SELECT now() >= a.starts_at - interval '1 minute' * CASE current_user
+               WHEN 'healthcare_api' THEN (SELECT cancel_minutes FROM hours WHERE id = a.doctor_id)
+               WHEN 'healthcare_doctor' THEN 0 END
 $$;
 
 GRANT EXECUTE ON FUNCTION is_too_late TO healthcare_api, healthcare_doctor;
@@ -354,7 +365,7 @@ CREATE TRIGGER place_again BEFORE UPDATE ON appointments
 
 -- What stays --------------------------------------------------------------------------------------------------------
 
--- Cancelled appointments go with their patient; others keep it. The row is locked already, so that nobody books meanwhile.
+-- Cancelled appointments go with their patient; others keep it. The row is locked already: nobody books meanwhile.
 CREATE FUNCTION keep_patient() RETURNS trigger LANGUAGE plpgsql
     SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
