@@ -21,7 +21,17 @@ from local.environments.function import Environment, Function
 from local.environments.pool import Pool
 from local.environments.process import ProcessEnvironment
 from local.gateway.server import Server
-from local.settings import DUMMY_ACCOUNT, PROJECT, TEMPLATE, TOKEN_KEYS_SECRET, CannotStart, Settings, isolate, read
+from local.settings import (
+    DUMMY_ACCOUNT,
+    PROJECT,
+    TEMPLATE,
+    TOKEN_KEYS_SECRET,
+    VIDEO_SECRET,
+    CannotStart,
+    Settings,
+    isolate,
+    read,
+)
 from local.watch import reload_edited
 
 if TYPE_CHECKING:
@@ -106,6 +116,8 @@ def variables_of(function: Function, database: "Database", endpoint: str) -> dic
         variables |= {**database.variables, "PGUSER": database.login(role), "DATABASE_AUTH": "password"}
     if "TOKEN_KEYS_SECRET_ID" in variables:
         variables["TOKEN_KEYS_SECRET_ID"] = TOKEN_KEYS_SECRET
+    if "VIDEO_SECRET_ID" in variables:
+        variables["VIDEO_SECRET_ID"] = VIDEO_SECRET
     return variables
 
 

@@ -116,12 +116,13 @@ def join(db: Database, id: int) -> Entry:
 
 
 def _server() -> _Server:
-    if not settings().video_secret_id:
-        raise VideoNotConfigured
     try:
-        return _Server.model_validate(aws.secret(settings().video_secret_id))
+        secret = aws.secret(settings().video_secret_id)
     except aws.AwsError as error:
         raise Unavailable from error
+    if not secret:
+        raise VideoNotConfigured
+    return _Server.model_validate(secret)
 
 
 def _token(server: _Server, room: str, participant: str, expires_at: datetime) -> str:
