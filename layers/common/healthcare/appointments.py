@@ -57,12 +57,12 @@ class Appointment(OfPatient):
     visit_name: str = Field(examples=["First visit"])
     modality: Modality
     starts_at: datetime
-    ends_at: datetime
+    ends_at: datetime = Field(examples=["2026-03-02T10:00:00Z"])
     time_zone: str = Field(description="The doctor's.", examples=["Europe/London"])
     status: Status
-    reason: str | None
-    cancelled_by: Literal["owner", "doctor"] | None
-    cancel_reason: str | None
+    reason: str | None = Field(examples=["A cough that stays"])
+    cancelled_by: Literal["owner", "doctor"] | None = Field(examples=[None])
+    cancel_reason: str | None = Field(examples=[None])
     created_at: datetime
     updated_at: datetime
 

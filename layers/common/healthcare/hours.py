@@ -74,13 +74,15 @@ class NewHours(Input):
     weekly: Annotated[list[Window], Field(max_length=50), AfterValidator(_windows_differ)] = Field(
         description="In local time. What the clocks leave out is an hour later; of what comes twice, the second counts."
     )
-    step_minutes: int = Field(15, ge=5, le=240, description="From one start to the next.")
-    buffer_minutes: int = Field(0, ge=0, le=240, description="Kept free after each visit.")
-    notice_minutes: Minutes = Field(60, description="From now to the first time that is offered.")
-    horizon_days: int = Field(90, ge=1, le=365, description="From now to the last.")
-    cancel_minutes: Minutes = Field(0, description="So long before a visit starts it can be cancelled or moved.")
+    step_minutes: int = Field(15, ge=5, le=240, description="From one start to the next.", examples=[15])
+    buffer_minutes: int = Field(0, ge=0, le=240, description="Kept free after each visit.", examples=[5])
+    notice_minutes: Minutes = Field(60, description="From now to the first time that is offered.", examples=[60])
+    horizon_days: int = Field(90, ge=1, le=365, description="From now to the last.", examples=[90])
+    cancel_minutes: Minutes = Field(
+        0, description="So long before it starts, a visit can still be cancelled or moved.", examples=[120]
+    )
     bookings_per_account: int = Field(
-        20, ge=1, le=1000, description="Bookings to come that one account may have with this doctor."
+        20, ge=1, le=1000, description="Bookings to come that one account may have with this doctor.", examples=[20]
     )
 
 
@@ -182,8 +184,8 @@ def _refusal(db: Database, doctor_id: int) -> Refusal:
 
 
 class NewClosure(Input):
-    starts_at: Moment = Field(examples=["2026-12-24T12:00:00Z"])
-    ends_at: Moment = Field(examples=["2026-12-27T00:00:00Z"])
+    starts_at: Moment = Field(examples=["2030-12-24T12:00:00Z"])
+    ends_at: Moment = Field(examples=["2030-12-27T00:00:00Z"])
     reason: Reason | None = Field(None, description="For everybody to read.", examples=["Christmas"])
 
     @field_validator("ends_at")
@@ -317,14 +319,16 @@ class SlotsQuery(Input):
 
 
 class Slot(Output):
-    starts_at: datetime
-    ends_at: datetime
+    starts_at: datetime = Field(examples=["2026-03-02T09:30:00Z"])
+    ends_at: datetime = Field(examples=["2026-03-02T10:00:00Z"])
 
 
 class Slots(Output):
     time_zone: str
     items: list[Slot] = Field(max_length=SLOTS)
-    next_from: datetime | None = Field(description="The next free time, when there are more than 500; null otherwise.")
+    next_from: datetime | None = Field(
+        description="The next free time, when there are more than 500; null otherwise.", examples=[None]
+    )
 
 
 class _Found(Output):

@@ -17,6 +17,7 @@ PRODUCT = "-//Healthcare API//EN"
 class CalendarFile(Text):
     media_type: ClassVar[str] = "text/calendar; charset=utf-8"
 
+    text: str = Field(examples=["BEGIN:VCALENDAR\r\nVERSION:2.0\r\n...\r\nEND:VCALENDAR\r\n"])
     version: int = Field(exclude=True)
     patient_id: int = Field(exclude=True)
 
