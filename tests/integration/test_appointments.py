@@ -529,6 +529,18 @@ def test_a_video_visit_is_joined_with_a_token_that_livekits_own_code_takes(
         TokenVerifier(SERVER["key"], "another secret with as many bytes as that one").verify(entry["token"])
 
 
+def test_both_sides_meet_in_one_room_as_two_people(
+    ann: Client, bob: Client, doctor: int, begun: int, video_server: object, database: Database
+) -> None:
+    with database.connect() as connection:
+        connection.execute("UPDATE doctors SET account_id = %s WHERE id = %s", [ann.user["id"], doctor])
+    urls = [(bob, f"/api/appointments/{begun}/join"), (ann, f"/api/practice/appointments/{begun}/join")]
+    entries = [client.post(url, None).expect(200) for client, url in urls]
+    verifier = TokenVerifier(SERVER["key"], SERVER["secret"])
+    assert entries[0]["room"] == entries[1]["room"]
+    assert len({verifier.verify(entry["token"]).identity for entry in entries}) == 2
+
+
 def test_a_move_and_a_cancellation_give_a_room_up(bob: Client, doctor: int, patient: int, database: Database) -> None:
     times = free_times(bob, doctor)
     appointment = book(bob, patient, doctor, times[4])["id"]

@@ -297,7 +297,7 @@ def _query_parameters(model: type[BaseModel]) -> Iterator[Json]:
         if isinstance(schema.get("type"), list):
             schema["type"] = schema["type"][0]  # a query has no null
         required = {"required": True} if fields[name].is_required() else {}
-        example = {"example": fields[name].examples[0]} if fields[name].examples else {}
+        example = {"example": examples[0]} if (examples := fields[name].examples) else {}
         description = schema.pop("description", "")
         yield {"name": name, "in": "query", "description": description, **required, "schema": schema, **example}
 

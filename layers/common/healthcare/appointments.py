@@ -193,7 +193,7 @@ class AppointmentQuery(CalendarQuery):
     doctor_id: IdText | None = None
 
 
-def search(db: Database, query: AppointmentQuery) -> Page[Appointment]:
+def search(db: Database, query: CalendarQuery) -> Page[Appointment]:
     """In the order of time."""
     found = db.rows(
         Appointment,
@@ -211,7 +211,7 @@ def search(db: Database, query: AppointmentQuery) -> Page[Appointment]:
         """,
         after=query.cursor and query.cursor.time,
         after_id=query.cursor and query.cursor.id,
-        **dict(query),
+        **{"patient_id": None, "doctor_id": None, **dict(query)},
     )
     return page(Appointment, found, query, cursor=lambda last: encode_time_cursor(TimeAndId(last.starts_at, last.id)))
 

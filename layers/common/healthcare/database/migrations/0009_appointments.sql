@@ -62,7 +62,8 @@ CREATE FUNCTION keeps_calendar(of_doctor bigint, creator bigint) RETURNS boolean
               AND (app_user_id() IN (created_by, account_id) OR app_role() = 'admin'))
 $$;
 
-CREATE POLICY everybody_reads ON hours FOR SELECT TO healthcare_api, healthcare_doctor USING (true);
+CREATE POLICY everybody_reads ON hours FOR SELECT TO healthcare_api, healthcare_doctor
+    USING ((SELECT app_user_id()) IS NOT NULL);
 CREATE POLICY everybody_reads ON closures FOR SELECT TO healthcare_api USING ((SELECT app_user_id()) IS NOT NULL);
 CREATE POLICY keeper_inserts ON hours FOR INSERT TO healthcare_api
     WITH CHECK (keeps_calendar(id, created_by));
