@@ -15,7 +15,11 @@ import boto3
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
-from local.settings import DUMMY_ACCOUNT, TOKEN_KEYS_SECRET
+from local.settings import DUMMY_ACCOUNT, TOKEN_KEYS_SECRET, VIDEO_SECRET
+
+
+# What `livekit-server --dev` listens at and takes.
+VIDEO_SERVER = {"url": "ws://127.0.0.1:7880", "key": "devkey", "secret": "secret"}
 
 
 def main() -> None:
@@ -26,6 +30,7 @@ def main() -> None:
     address = f"http://127.0.0.1:{server.server_port}"
     os.environ.update(DUMMY_ACCOUNT, AWS_ENDPOINT_URL=address)
     put_token_keys(folder / "token-keys.json")
+    boto3.client("secretsmanager").create_secret(Name=VIDEO_SECRET, SecretString=json.dumps(VIDEO_SERVER))
     print(address, flush=True)
     threading.Event().wait()
 

@@ -19,6 +19,7 @@ NEVER = {
     "email_validator",
     "healthcare.database.migrate",
     "httpx",
+    "icalendar",
     "requests",
     "samcli",
     "urllib3",
@@ -29,7 +30,7 @@ NEVER_FOR = {
     "docs": {"psycopg", "pydantic", "bcrypt", "healthcare.platform.settings", "jwt"},
     **{
         name: {"bcrypt", "jwt", "healthcare.accounts.users"}
-        for name in ("audit", "doctors", "health", "mappings", "patients")
+        for name in ("appointments", "audit", "doctors", "health", "mappings", "patients")
     },
 }
 SDK = {"boto3", "botocore.session", "urllib3"}

@@ -35,11 +35,13 @@ SOURCE = Path("template.yaml")
 CHECKOV = Path(".checkov.yaml")
 GATEWAY_SECONDS = 29
 # What a role may do beside logging, tracing and being in the network; and whom it logs in to PostgreSQL as.
+READ_VIDEO_SERVER = ("secretsmanager:GetSecretValue", "VideoServer")
 READ_KEYS = ("secretsmanager:GetSecretValue", "TokenKeys")
 DECRYPT = ("kms:Decrypt", "Key")
 RIGHTS: Mapping[str, set[tuple[str, str]]] = {
     "ApiRole": {("rds-db:connect", "healthcare_api")},
-    "PracticeRole": {("rds-db:connect", "healthcare_doctor")},
+    "AppointmentsRole": {("rds-db:connect", "healthcare_api"), READ_VIDEO_SERVER, DECRYPT},
+    "PracticeRole": {("rds-db:connect", "healthcare_doctor"), READ_VIDEO_SERVER, DECRYPT},
     "OutboxRole": {("rds-db:connect", "healthcare_sender")},
     "AuthRole": {("rds-db:connect", "healthcare_auth"), READ_KEYS, DECRYPT},
     "AuthorizerRole": {READ_KEYS, DECRYPT},

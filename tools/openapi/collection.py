@@ -49,7 +49,9 @@ def _request(event: Json) -> str:
     carried = {variable: field for field, variable in CARRIED.items() if field in fields}
     if path == "/api/auth/register":
         carried["email"] = "email"
-    if route.location and "{id}" in route.location:
+    if path.endswith("/slots"):
+        carried["starts_at"] = "items[0].starts_at"
+    if route.takes_key and "id" in fields:
         carried[route.path.rpartition("/")[2].removesuffix("s")] = "id"
     if carried:
         statements = [f'client.global.set("{name}", response.body.{field});' for name, field in carried.items()]
@@ -62,6 +64,8 @@ def _body(path: str, body: Json) -> str:
     if "email" in body and path.startswith("/api/auth/"):
         body["email"] = "ada-{{$uuid}}@example.org" if path.endswith("/register") else "{{email}}"
     body |= {field: f"{{{{{CARRIED[field]}}}}}" for field in body.keys() & CARRIED.keys()}
+    if "starts_at" in body and path.startswith("/api/appointments"):
+        body["starts_at"] = "{{starts_at}}"
     text = json.dumps(body, indent=2, ensure_ascii=False)
     return re.sub(r'"(\w+)_id": 1\b', r'"\1_id": {{\1}}', text)
 

@@ -78,7 +78,7 @@ def sample(model: type[BaseModel]) -> Json:
     for body in bodies:
         shown |= {name: field for name, field in body.model_fields.items() if field.examples}
     return {
-        name: _value(field, shown.get(name))
+        field.alias or name: _value(field, shown.get(name))
         for name, field in model.model_fields.items()
         if not field.exclude and (field.is_required() or field.examples or not issubclass(model, Input))
     }

@@ -5,6 +5,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from healthcare.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
-from healthcare.fields import MAX_ID, Page, PageQuery, encode_cursor
+from healthcare.fields import MAX_ID, Page, PageQuery, Text, encode_cursor
 from healthcare.web.api import Route
 from local.settings import PROJECT
 from tools.openapi.declared import Json, answer_of, gateway_functions, routes, sample
@@ -46,6 +47,7 @@ SUCCESS = {200: "OK", 201: "Created", 202: "Accepted", 204: "Done; there is no b
 # What the gateway may answer in place of a function, whatever the route.
 OF_EVERY_ROUTE: Sequence[type[Refusal]] = (BadRequest, Refused, TooManyAttempts, InternalError, Unavailable, TimedOut)
 
+TEXT_FILE = 10_000
 TEXT = 1000  # code points that no text of an answer exceeds unless its model says otherwise
 PROBLEM: Json = {
     "type": "object",
@@ -72,6 +74,12 @@ PROBLEM: Json = {
             "maxItems": 100,
             "description": "Of `/problems/validation` only: each value that is not valid.",
             "items": {"$ref": "#/components/schemas/InvalidValue"},
+        },
+        "appointments": {
+            "type": "array",
+            "maxItems": 100,
+            "description": "Of `/problems/bookings-in-the-way` only: the ids of the appointments.",
+            "items": {"type": "integer", "minimum": 1},
         },
     },
 }
@@ -212,7 +220,7 @@ def _model_schemas() -> Json:
     for _, route in routes():
         if route.body:
             models[route.body, "validation"] = None
-        if answer := answer_of(route):
+        if (answer := answer_of(route)) and not issubclass(answer, Text):
             models[answer, "serialization"] = None
     _, schemas = models_json_schema(
         list(models), schema_generator=_Schemas, ref_template="#/components/schemas/{model}"
@@ -284,11 +292,14 @@ def named_by(route: Route, parameter: str) -> str:
 
 
 def _query_parameters(model: type[BaseModel]) -> Iterator[Json]:
+    fields = {field.alias or name: field for name, field in model.model_fields.items()}
     for name, schema in model.model_json_schema(schema_generator=_Schemas).get("properties", {}).items():
         if isinstance(schema.get("type"), list):
             schema["type"] = schema["type"][0]  # a query has no null
-        required = {"required": True} if model.model_fields[name].is_required() else {}
-        yield {"name": name, "in": "query", "description": schema.pop("description", ""), **required, "schema": schema}
+        required = {"required": True} if fields[name].is_required() else {}
+        example = {"example": examples[0]} if (examples := fields[name].examples) else {}
+        description = schema.pop("description", "")
+        yield {"name": name, "in": "query", "description": description, **required, "schema": schema, **example}
 
 
 def _success(route: Route, answer: type[BaseModel] | None, has_etag: bool) -> Json:
@@ -301,7 +312,10 @@ def _success(route: Route, answer: type[BaseModel] | None, has_etag: bool) -> Js
         "description": SUCCESS[route.status],
         "headers": _headers(*(name for name, is_sent in headers.items() if is_sent)),
     }
-    if answer:
+    if answer and issubclass(answer, Text):
+        schema = {"type": "string", "maxLength": TEXT_FILE}
+        response["content"] = {answer.media_type: {"schema": schema, "example": sample(answer)["text"]}}
+    elif answer:
         schema = {"$ref": f"#/components/schemas/{_name(answer)}"}
         response["content"] = {"application/json": {"schema": schema, "example": sample(answer)}}
     return response
@@ -342,7 +356,10 @@ def _problems(found: Sequence[type[Refusal]], responses: Json) -> Json:
 
 def _problem_response(group: Sequence[type[Refusal]]) -> Json:
     again = ["Retry-After"]
-    headers = {401: ["WWW-Authenticate"], 429: again, 503: again, 504: again}.get(described(group[0])["status"], [])
+    own = {401: ["WWW-Authenticate"], 429: again, 503: again, 504: again}.get(described(group[0])["status"], [])
+    headers = _headers(*own)
+    if not own and any("retry_after" in signature(kind).parameters for kind in group):
+        headers["Retry-After"] = {**HEADERS["Retry-After"], "required": False}
     examples = {}
     for kind in group:
         value = described(kind) | {"instance": "/api/patients/1", "request_id": REQUEST_ID}
@@ -352,7 +369,7 @@ def _problem_response(group: Sequence[type[Refusal]]) -> Json:
     titles = {kind.slug: described(kind)["title"] for kind in group}
     return {
         "description": "; ".join(f"{title} (`/problems/{slug}`)" for slug, title in titles.items()),
-        "headers": _headers(*headers),
+        "headers": headers,
         "content": {
             "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}
         },

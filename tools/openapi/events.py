@@ -80,7 +80,10 @@ def _resolved(operation: Json, openapi: Json) -> Json:
 def _event(method: str, resource: str, operation: Json) -> Json:
     given = {parameter["name"]: parameter for parameter in operation["parameters"]}
     path_parameters = {name: str(given[name]["example"]) for name in re.findall(r"{(\w+)}", resource)}
-    query = {name: str(p["schema"]["default"]) for name, p in given.items() if "default" in p.get("schema", {})}
+    samples = {
+        name: p.get("example", p["schema"].get("default")) for name, p in given.items() if p.get("in") == "query"
+    }
+    query = {name: str(value) for name, value in samples.items() if value is not None}
     path = resource.format_map(path_parameters)
     is_open = operation.get("security") == []
     body = operation["requestBody"]["content"]["application/json"]["example"] if "requestBody" in operation else None

@@ -80,7 +80,7 @@ class NotLinked(NotFound):
 
 
 class DoctorInUse(Conflict):
-    """Patients of other users are assigned to this doctor, so it cannot be deleted.
+    """Patients of other users are assigned to this doctor, or it has appointments, so it cannot be deleted.
 
     Leave it in the directory, correct it with `PATCH`, or ask an admin; with more than 1,000 patients, ask
     whoever runs the API.
@@ -88,6 +88,10 @@ class DoctorInUse(Conflict):
 
     slug, title = "doctor-in-use", "The doctor is assigned to patients"
     detail = "Patients of other users are assigned to this doctor."
+
+
+class DoctorHasAppointments(DoctorInUse):
+    detail = "This doctor has appointments that are not cancelled, or records of some."
 
 
 class DoctorWidelyUsed(DoctorInUse):
@@ -210,7 +214,12 @@ def delete(db: Database, id: int, if_match: list[int] | None) -> None:
         """,
         id=id,
         if_match=if_match,
-        constraints={"mappings_doctor_fkey": DoctorInUse, "doctors_few_mappings": DoctorWidelyUsed},
+        constraints={
+            "mappings_doctor_fkey": DoctorInUse,
+            "doctors_few_mappings": DoctorWidelyUsed,
+            "doctors_without_appointments": DoctorHasAppointments,
+            "records_appointment_fkey": DoctorHasAppointments,
+        },
     )
     if not deleted:
         raise _refusal(db, id)

@@ -14,11 +14,16 @@ class Refusal(Exception):
     slug: ClassVar[str]
     title: ClassVar[str]
     detail: str
+    retry_after: int | None = None  # seconds
 
     def __init__(self, detail: str = "") -> None:
         super().__init__()
         if detail:
             self.detail = detail
+
+    def more(self) -> dict[str, object]:
+        """Further members of the problem."""
+        return {}
 
 
 class MalformedBody(Refusal):
@@ -65,6 +70,9 @@ class Invalid(Refusal):
         """`problems` are pairs of a pointer and a text."""
         super().__init__()
         self.problems = problems
+
+    def more(self) -> dict[str, object]:
+        return {"errors": [{"pointer": pointer, "detail": detail} for pointer, detail in self.problems]}
 
 
 class Unauthenticated(Refusal):

@@ -2,9 +2,9 @@
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 from unicodedata import normalize
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
@@ -25,6 +25,8 @@ _EMAIL_PART = r"\s@\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff\ufffd"
 EMAIL = rf"^[^{_EMAIL_PART}]+@[^{_EMAIL_PART}.]+(\.[^{_EMAIL_PART}.]+)+$"
 # The cost in two digits, 22 characters of salt, of which the last holds four bits, and 31 of hash.
 BCRYPT = r"^\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}$"
+
+_MOMENT = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 
 PATTERN_IN_WORDS = {
     LINE: "Text should not contain control characters, changes of the writing direction or U+FFFD",
@@ -58,9 +60,22 @@ class Output(BaseModel):
         return []
 
 
+class Text(Output):
+    """An answer that is no JSON."""
+
+    media_type: ClassVar[str]
+    text: str
+
+
 def normalised(value: object) -> object:
     """NFC, before lengths are looked at: it may lengthen a text."""
     return normalize("NFC", value) if isinstance(value, str) and not value.isascii() else value
+
+
+def _moment(value: object) -> object:
+    if not isinstance(value, datetime) and not re.fullmatch(_MOMENT, str(value), re.ASCII):
+        raise PydanticCustomError("moment", "Input should be a time with an offset, such as 2026-03-02T09:30:00Z")
+    return value
 
 
 def _digits(value: object) -> object:
@@ -110,6 +125,7 @@ Specialty = Annotated[
     str, _TRIMMED, StringConstraints(min_length=1, max_length=100, pattern=LINE), AfterValidator(_says_something), _NFC
 ]
 Address = Annotated[str, _TRIMMED, StringConstraints(min_length=1, max_length=500, pattern=LINES), _NFC]
+Reason = Annotated[str, _TRIMMED, StringConstraints(min_length=1, max_length=500, pattern=LINES), _NFC]
 Phone = Annotated[str, _TRIMMED, StringConstraints(max_length=32, pattern=PHONE), _NFC]
 Email = Annotated[str, _TRIMMED, StringConstraints(max_length=254, pattern=EMAIL), _NFC]
 FilterText = Annotated[str, _TRIMMED, StringConstraints(max_length=200, pattern=LINE), _NFC]
@@ -120,6 +136,14 @@ DateOfBirth = Annotated[
     AfterValidator(_not_in_the_future),
     BeforeValidator(_calendar_date, json_schema_input_type=date),
 ]
+Moment = Annotated[
+    datetime,
+    # Years that every party can count with, in any time zone.
+    Field(ge=datetime(1900, 1, 1, tzinfo=UTC), lt=datetime(2200, 1, 1, tzinfo=UTC)),
+    BeforeValidator(_moment, json_schema_input_type=datetime),
+]
+"""A point in time, written as RFC 3339 has it: with seconds and an offset."""
+
 Gender = TypeAliasType("Gender", Literal["male", "female", "other", "unknown"])
 """The codes of HL7 FHIR's administrative gender."""
 
@@ -144,6 +168,30 @@ Cursor = Annotated[int, BeforeValidator(_decode_cursor), WithJsonSchema({"type":
 """On the wire the id of the last row seen, as eight bytes in base64url; clients treat it as opaque."""
 
 
+class TimeAndId(NamedTuple):
+    time: datetime
+    id: int
+
+
+def encode_time_cursor(last: TimeAndId) -> str:
+    return urlsafe_b64encode(int(last.time.timestamp()).to_bytes(4) + last.id.to_bytes(8)).decode()
+
+
+def _decode_time_cursor(value: object) -> TimeAndId:
+    if not re.fullmatch(TIME_CURSOR, str(value)):
+        raise PydanticCustomError("cursor", "Input should be the next_cursor of an earlier page")
+    content = urlsafe_b64decode(str(value))
+    return TimeAndId(datetime.fromtimestamp(int.from_bytes(content[:4]), UTC), int.from_bytes(content[4:]))
+
+
+TIME_CURSOR = "^[A-Za-z0-9_-]{5}[A-HQ-Xg-nw-z0-3][A-Za-z0-9_-]{10}$"  # the id is below 2**63
+
+TimeCursor = Annotated[
+    TimeAndId, BeforeValidator(_decode_time_cursor), WithJsonSchema({"type": "string", "pattern": TIME_CURSOR})
+]
+"""As `Cursor`, of a list in the order of time: before the id, whole seconds since the epoch as four bytes."""
+
+
 class Row(Output):
     """An item of lists, which are in the order of ids."""
 
@@ -162,8 +210,11 @@ class OfPatient(Row):
 Item = TypeVar("Item", bound=Row)
 
 
-class PageQuery(Input):
+class LimitQuery(Input):
     limit: Annotated[int, Field(ge=1, le=100, description="Rows of a page."), BeforeValidator(_digits)] = 20
+
+
+class PageQuery(LimitQuery):
     cursor: Annotated[Cursor | None, Field(description="The `next_cursor` of the page before.")] = None
 
 
@@ -177,8 +228,15 @@ class Page(Output, Generic[Item]):
         return list(dict.fromkeys([self.patient_id, *shown] if self.patient_id else shown))
 
 
-def page(model: type[Item], rows: Sequence[Item], query: PageQuery, patient_id: int | None = None) -> Page[Item]:
+def page(
+    model: type[Item],
+    rows: Sequence[Item],
+    query: LimitQuery,
+    patient_id: int | None = None,
+    *,
+    cursor: Callable[[Item], str] = lambda row: encode_cursor(row.id),
+) -> Page[Item]:
     """A page of `rows`, which were selected with one more than `query.limit` to see whether another page follows."""
     items = list(rows[: query.limit])
-    next_cursor = encode_cursor(items[-1].id) if len(rows) > query.limit else None
+    next_cursor = cursor(items[-1]) if len(rows) > query.limit else None
     return Page[model](items=items, next_cursor=next_cursor, patient_id=patient_id)  # type: ignore[valid-type]

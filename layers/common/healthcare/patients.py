@@ -6,7 +6,7 @@ from typing import LiteralString
 from pydantic import Field
 
 from healthcare.database.connection import IF_MATCH, Database
-from healthcare.errors import AccountGone, NotFound, Stale
+from healthcare.errors import AccountGone, Conflict, NotFound, Stale
 from healthcare.fields import (
     Address,
     DateOfBirth,
@@ -56,6 +56,26 @@ class Patient(Row):
 
 class PatientNotFound(NotFound):
     detail = "There is no patient with this id."
+
+
+class HasAppointments(Conflict):
+    """The patient has appointments to come, so it cannot be deleted.
+
+    Cancel them first.
+    """
+
+    slug, title = "has-appointments", "The patient has appointments"
+    detail = "This patient has appointments that are not over."
+
+
+class HasHistory(Conflict):
+    """The patient has appointments that took place or were missed, or records, and these are kept.
+
+    Leave the patient. Whoever runs the API can erase it where the law demands it.
+    """
+
+    slug, title = "has-history", "The patient has a history"
+    detail = "This patient has a history, which is kept."
 
 
 class PatientQuery(PageQuery):
@@ -136,7 +156,7 @@ def update(db: Database, id: int, change: NewPatient | PatientChange, if_match: 
 
 
 def delete(db: Database, id: int, if_match: list[int] | None) -> None:
-    """Its mappings go too. Raises NotFound, and Stale when its version is none of `if_match`."""
+    """Its mappings and cancelled appointments go too. Raises NotFound, Stale, HasAppointments and HasHistory."""
     deleted = db.execute(
         f"""
         DELETE FROM patients
@@ -144,6 +164,7 @@ def delete(db: Database, id: int, if_match: list[int] | None) -> None:
         """,
         id=id,
         if_match=if_match,
+        constraints={"patients_without_appointments": HasAppointments, "patients_without_history": HasHistory},
     )
     if not deleted:
         raise _refusal(db, id)

@@ -8,7 +8,8 @@ from typing import Literal
 from pydantic import Field
 from typing_extensions import TypeAliasType  # Python 3.12 has it in `typing`
 
-from healthcare import doctors
+from healthcare import appointments, doctors
+from healthcare.appointments import Appointment, CalendarQuery
 from healthcare.database.connection import Database
 from healthcare.doctors import Doctor
 from healthcare.errors import NotFound
@@ -37,6 +38,14 @@ def get(db: Database) -> Doctor:
     if doctor is None:
         raise NoPractice
     return doctor
+
+
+def calendar(db: Database, query: CalendarQuery) -> Page[Appointment]:
+    """Raises NotFound for an account that is not linked to a doctor."""
+    found = appointments.search(db, query)
+    if not found.items:
+        get(db)
+    return found
 
 
 def search_patients(db: Database, query: PatientQuery) -> Page[OpenedPatient]:

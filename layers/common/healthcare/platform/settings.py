@@ -14,6 +14,7 @@ class Settings:
     cors_allowed_origin: str = "*"
     bcrypt_cost: int = 12
     token_keys_secret_id: str = "healthcare/token-keys"
+    video_secret_id: str = "healthcare/video"
     token_issuer: str = "healthcare"
     access_token_lifetime: int = 15 * 60
     session_idle_lifetime: int = 30 * 24 * 3600

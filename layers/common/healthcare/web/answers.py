@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from healthcare import errors
 from healthcare.errors import Refusal
-from healthcare.fields import Output, Page
+from healthcare.fields import Output, Page, Text
 from healthcare.web.headers import common_headers
 from healthcare.web.problems import problem
 from healthcare.web.request import Request
@@ -53,7 +53,7 @@ class JsonAnswers:
         """The replayable part, with the ids of the patients that it shows; `finish` adds the headers of the request."""
         if answer is None:
             return {"statusCode": status, "headers": {}, "body": "", "patients": []}
-        headers = {"Content-Type": self.media_type}
+        headers = {"Content-Type": answer.media_type if isinstance(answer, Text) else self.media_type}
         version = getattr(answer, "version", None)
         if version is not None:
             headers["ETag"] = f'"{version}"'
@@ -62,20 +62,18 @@ class JsonAnswers:
         if isinstance(answer, Page) and answer.next_cursor:
             next_page = urlencode(request.query | {"cursor": answer.next_cursor})
             headers["Link"] = f'<{request.stage()}{request.path}?{next_page}>; rel="next"'
-        return {"statusCode": status, "headers": headers, "body": self.body(answer), "patients": answer.patients()}
+        body = answer.text if isinstance(answer, Text) else self.body(answer)
+        return {"statusCode": status, "headers": headers, "body": body, "patients": answer.patients()}
 
     def refusal(self, refusal: Refusal, request: Request) -> Response:
-        more: dict[str, object] = {}
         headers: dict[str, str] = {}
-        if isinstance(refusal, errors.Invalid):
-            more["errors"] = [{"pointer": pointer, "detail": detail} for pointer, detail in refusal.problems]
-        if isinstance(refusal, errors.TooManyAttempts | errors.Unavailable):
+        if refusal.retry_after is not None:
             headers["Retry-After"] = str(refusal.retry_after)
         if isinstance(refusal, errors.Unauthenticated):
             headers["WWW-Authenticate"] = "Bearer"
         status = status_of(type(refusal))
         path = request.stage() + request.path
-        body = problem(refusal.slug, refusal.title, status, refusal.detail, path, request.id, **more)
+        body = problem(refusal.slug, refusal.title, status, refusal.detail, path, request.id, **refusal.more())
         headers |= {"Content-Type": self.problem_media_type, **common_headers(request.id)}
         return {"statusCode": status, "headers": headers, "body": self.problem_body(body)}
 
