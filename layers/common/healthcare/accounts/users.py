@@ -11,7 +11,7 @@ from healthcare.database.connection import IF_MATCH, Database
 from healthcare.errors import AccountGone, Conflict, Forbidden, Stale, TooManyAttempts
 from healthcare.fields import Email, Input, Name, Output, unchanged
 
-COLUMNS: LiteralString = "id, name, email, role, version, created_at, updated_at"
+COLUMNS: LiteralString = "id, name, email, email_verified, role, version, created_at, updated_at"
 
 
 class NewUser(Input):
@@ -34,6 +34,7 @@ class User(Output):
     id: int
     name: str
     email: str
+    email_verified: bool
     role: Literal["user", "admin"]
     created_at: datetime
     updated_at: datetime
