@@ -1,5 +1,6 @@
-from healthcare.accounts import logins, sessions, users
+from healthcare.accounts import logins, mailed, sessions, users
 from healthcare.accounts.logins import Credentials, WrongCredentials
+from healthcare.accounts.mailed import EmailChange, Forgot, MailNotConfigured, Reset, Spent, Verify
 from healthcare.accounts.sessions import Refresh, RefreshTokenSpent, Session, Tokens
 from healthcare.accounts.users import EmailTaken, NewUser, PasswordChange, User, UserChange, WrongPassword
 from healthcare.database.connection import Database
@@ -84,6 +85,53 @@ def change_password(db: Database, body: PasswordChange) -> None:
     Every refresh token of yours ends.
     """
     return users.change_password(db, body)
+
+
+@api.route("POST", "/api/auth/forgot", open=True, status=202, refusals=[MailNotConfigured])
+def forgot_password(db: Database, body: Forgot) -> None:
+    """Ask for a link that sets a new password
+
+    The answer is always the same, and takes the same time. A mail goes out where there is an account, three an hour at
+    most.
+    """
+    return mailed.forgot(db, body)
+
+
+@api.route("POST", "/api/auth/reset", open=True, status=204, refusals=[Spent])
+def reset_password(db: Database, body: Reset) -> None:
+    """Set a new password with the token of a mail
+
+    Ends all sessions and logs nobody in. A second factor stays on.
+    """
+    return mailed.reset(db, body)
+
+
+@api.route("POST", "/api/auth/verify", open=True, status=204, refusals=[Spent, EmailTaken])
+def verify_address(db: Database, body: Verify) -> None:
+    """Confirm an e-mail address with the token of a mail
+
+    The user's `email_verified` is true from then on. A token that was sent to a new address makes it the user's.
+    """
+    return mailed.verify(db, body)
+
+
+@api.route("POST", "/api/auth/verification", status=202, refusals=[MailNotConfigured])
+def request_verification(db: Database) -> None:
+    """Ask for the mail that confirms your address once more
+
+    Three an hour at most are sent, and none to an address that is confirmed.
+    """
+    return mailed.request_verification(db)
+
+
+@api.route("POST", "/api/auth/email", status=202, refusals=[WrongPassword, TooManyAttempts, MailNotConfigured])
+def change_address(db: Database, body: EmailChange) -> None:
+    """Change your e-mail address
+
+    A mail goes to the new address, and its token to `POST /api/auth/verify`, which makes the change; a notice goes to
+    the old address. Three an hour at most are sent.
+    """
+    return mailed.request_change(db, body)
 
 
 lambda_handler = api.handle

@@ -18,6 +18,7 @@ class Settings:
     access_token_lifetime: int = 15 * 60
     session_idle_lifetime: int = 30 * 24 * 3600
     session_lifetime: int = 90 * 24 * 3600
+    mail_from: str = ""  # nothing is sent by mail without it
 
 
 @cache
