@@ -1,11 +1,12 @@
 """Outside the network, every minute: claims what is due, sends it, and says what became of it.
 
-The network has no way out, so the outbox is asked for and told by functions/outbox, which is inside.
+The network has no way out, so the outbox is asked and told by functions/outbox, which is inside.
 """
 
 import json
 import time
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from functools import partial
 from os import environ
 from typing import Any
 
@@ -24,35 +25,34 @@ HOPELESS = ("MessageRejected", "BadRequestException", "ValueError")
 
 Message = dict[str, Any]
 
-_functions = boto3.client("lambda", config=Config(retries={"max_attempts": 2}))
-_mail = boto3.client("sesv2", config=Config(max_pool_connections=AT_ONCE))
-
 
 @logger.inject_lambda_context(clear_state=True)
 def lambda_handler(event: dict[str, Any], context: object) -> None:
     until = time.monotonic() + CLAIMS_FOR
+    outbox = partial(_outbox, boto3.client("lambda"))
+    ses = boto3.client("sesv2", config=Config(max_pool_connections=AT_ONCE))
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        running = {threads.submit(_send, message) for message in _outbox(begin=True, claim=AT_ONCE)}
+        running = {threads.submit(_sent, ses, message) for message in outbox(begin=True, claim=AT_ONCE)}
         while running:
             done, running = wait(running, timeout=LOOKS_AGAIN, return_when=FIRST_COMPLETED)
             room = AT_ONCE - len(running) if time.monotonic() < until else 0
-            claimed = _outbox(settle=[future.result() for future in done], claim=room)
-            running |= {threads.submit(_send, message) for message in claimed}
+            claimed = outbox(settle=[future.result() for future in done], claim=room)
+            running |= {threads.submit(_sent, ses, message) for message in claimed}
 
 
-def _outbox(**request: Any) -> list[Message]:
-    answer = _functions.invoke(FunctionName=environ["OUTBOX_FUNCTION"], Payload=json.dumps(request))
+def _outbox(functions: Any, **request: object) -> list[Message]:
+    answer = functions.invoke(FunctionName=environ["OUTBOX_FUNCTION"], Payload=json.dumps(request))
     content = json.load(answer["Payload"])
     if "FunctionError" in answer:
         raise RuntimeError(f"the outbox failed: {content.get('errorType')}")
     return content or []
 
 
-def _send(message: Message) -> dict[str, Any]:
+def _sent(ses: Any, message: Message) -> dict[str, Any]:
     """What became of it. Nothing that it holds may be logged."""
     outcome = "sent"
     try:
-        _send_mail(message)
+        _send_mail(ses, message)
     except Exception as error:
         code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
         outcome = "hopeless" if code in HOPELESS else "failed"
@@ -60,10 +60,10 @@ def _send(message: Message) -> dict[str, Any]:
     return {"id": message["id"], "attempt": message["attempt"], "outcome": outcome}
 
 
-def _send_mail(message: Message) -> None:
+def _send_mail(ses: Any, message: Message) -> None:
     mail = mails.written(message["kind"], message["id"], message["address"], message["token"])
     options = {"ConfigurationSetName": environ["MAIL_EVENTS"]} if environ.get("MAIL_EVENTS") else {}
-    _mail.send_email(
+    ses.send_email(
         FromEmailAddress=environ["MAIL_FROM"],
         Destination={"ToAddresses": [message["address"]]},
         Content={"Raw": {"Data": mail.as_bytes()}},

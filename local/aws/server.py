@@ -9,25 +9,40 @@ import os
 import secrets
 import sys
 import threading
+from collections.abc import Iterable
 from pathlib import Path
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import boto3
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug import Response
 from werkzeug.serving import make_server
 
-from local.settings import DUMMY_ACCOUNT, TOKEN_KEYS_SECRET
+from local.aws.inbox import inbox, shown
+from local.settings import DUMMY_ACCOUNT, MAIL_FROM, TOKEN_KEYS_SECRET
 
 
 def main() -> None:
     folder, port = Path(sys.argv[1]), int(sys.argv[2])
-    application = DomainDispatcherApplication(create_backend_app)
+    application = with_inbox(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", port, application, threaded=True, request_handler=MotoRequestHandler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}"
     os.environ.update(DUMMY_ACCOUNT, AWS_ENDPOINT_URL=address)
     put_token_keys(folder / "token-keys.json")
+    boto3.client("sesv2").create_email_identity(EmailIdentity=MAIL_FROM)
     print(address, flush=True)
     threading.Event().wait()
+
+
+def with_inbox(application: WSGIApplication) -> WSGIApplication:
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] != "/inbox.json":
+            return application(environ, start_response)
+        body = json.dumps([shown(mail) for mail in inbox()])
+        return Response(body, mimetype="application/json")(environ, start_response)
+
+    return answer
 
 
 def put_token_keys(file: Path) -> None:

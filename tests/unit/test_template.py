@@ -40,7 +40,12 @@ DECRYPT = ("kms:Decrypt", "Key")
 RIGHTS: Mapping[str, set[tuple[str, str]]] = {
     "ApiRole": {("rds-db:connect", "healthcare_api")},
     "PracticeRole": {("rds-db:connect", "healthcare_doctor")},
-    "OutboxRole": {("rds-db:connect", "healthcare_sender")},
+    "OutboxRole": {("rds-db:connect", "healthcare_sender"), READ_KEYS, DECRYPT},
+    "SenderRole": {
+        ("lambda:InvokeFunction", "OutboxFunctionAliaslive"),
+        ("ses:SendEmail", "MailEvents"),
+        ("ses:SendRawEmail", "MailEvents"),
+    },
     "AuthRole": {("rds-db:connect", "healthcare_auth"), READ_KEYS, DECRYPT},
     "AuthorizerRole": {READ_KEYS, DECRYPT},
     "DocsRole": set(),

@@ -22,6 +22,18 @@ def broken_audit_links(conninfo: str) -> list[dict[str, Any]]:
         return connection.execute("SELECT owner_id, number, event_id, reason FROM broken_audit_links()").fetchall()
 
 
+def send_again(conninfo: str) -> int:
+    """Makes the mails that were set aside due again; returns how many."""
+    with psycopg.connect(conninfo) as connection:
+        return connection.execute(
+            """
+            UPDATE outbox
+               SET state = 'pending', attempts = 0, due_at = now(), finished_at = NULL
+             WHERE state = 'failed' AND webhook_id IS NULL
+            """
+        ).rowcount
+
+
 def delete_doctor(conninfo: str, id: int, batch: int = 500) -> int:
     """Deletes a doctor who is assigned to too many patients for one request; returns how many mappings went.
 

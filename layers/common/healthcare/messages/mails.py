@@ -3,6 +3,7 @@
 Nothing in them comes from a request, and none says what a visit is about or who the patient is.
 """
 
+from datetime import UTC, datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
 from html import escape
@@ -72,6 +73,7 @@ def written(kind: str, id: int, to: str, token: str | None) -> EmailMessage:
     mail["From"] = environ["MAIL_FROM"]
     mail["To"] = Address(addr_spec=to)
     mail["Subject"] = words.subject
+    mail["Date"] = datetime.now(UTC)
     mail["Message-ID"] = f"<{id}@{environ['MAIL_FROM'].rpartition('@')[2].rstrip('>')}>"
     mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office notice answers it
     url = f"{environ['APP_URL']}/{words.link[1]}#token={token}" if words.link else ""
