@@ -41,7 +41,7 @@ os.environ |= {
     "BCRYPT_COST": "4",
     "MAIL_FROM": "no-reply@example.net",
     "APP_URL": "https://app.example.net",
-    "OUTBOX_FUNCTION": "outbox",
+    "OUTBOX_FUNCTION": "OutboxFunction",
     "POWERTOOLS_SERVICE_NAME": "tests",
     "TOKEN_KEYS_SECRET_ID": SECRET,
 }
@@ -177,7 +177,7 @@ def functions_api(environments: dict[str, Environment], secrets_manager: None) -
 
     def invoke(name: str, event: bytes) -> bytes:
         try:
-            return json.dumps(environments[name].invoke(json.loads(event))).encode()
+            return json.dumps(environments[name.removesuffix("Function").lower()].invoke(json.loads(event))).encode()
         except Exception as error:
             raise InvocationFailed(type(error).__name__) from error
 
