@@ -22,6 +22,7 @@ from local.environments.pool import Pool
 from local.environments.process import ProcessEnvironment
 from local.gateway.server import Server
 from local.settings import (
+    DATA_KEYS_SECRET,
     DUMMY_ACCOUNT,
     MAIL_FROM,
     PROJECT,
@@ -125,6 +126,8 @@ def variables_of(function: Function, database: "Database", endpoint: str) -> dic
         variables |= {**database.variables, "PGUSER": database.login(role), "DATABASE_AUTH": "password"}
     if "TOKEN_KEYS_SECRET_ID" in variables:
         variables["TOKEN_KEYS_SECRET_ID"] = TOKEN_KEYS_SECRET
+    if "DATA_KEYS_SECRET_ID" in variables:
+        variables["DATA_KEYS_SECRET_ID"] = DATA_KEYS_SECRET
     return variables
 
 

@@ -12,6 +12,7 @@ from typing import Literal
 PROJECT = Path(__file__).resolve().parent.parent
 TEMPLATE = PROJECT / "template.yaml"
 TOKEN_KEYS_SECRET = "healthcare/token-keys"
+DATA_KEYS_SECRET = "healthcare/data-keys"
 MAIL_FROM = "no-reply@healthcare.example"
 # What AWS's libraries ask for, and what keeps a person's real account out of it; moto takes anything.
 DUMMY_ACCOUNT = {

@@ -27,6 +27,7 @@ from tests.wire import Wire
 
 TEMPLATE = "healthcare_template"
 SECRET = "healthcare/token-keys"
+DATA_KEYS = "healthcare/data-keys"
 LogLines = Callable[[], list[dict[str, Any]]]
 OWNER = "healthcare_owner"
 
@@ -131,6 +132,7 @@ def secrets_manager() -> Iterator[None]:
     host, port = server.get_host_and_port()
     os.environ["AWS_ENDPOINT_URL"] = f"http://{host}:{port}"
     boto3.client("secretsmanager").create_secret(Name=SECRET, SecretString=json.dumps(keys))
+    boto3.client("secretsmanager").create_secret(Name=DATA_KEYS, SecretString=json.dumps(keys))
     boto3.client("sesv2").create_email_identity(EmailIdentity=os.environ["MAIL_FROM"])
     yield
     server.stop()
@@ -165,10 +167,10 @@ class Post:
     def mails(self) -> list[EmailMessage]:
         return inbox()[self._before :]
 
-    def token(self, client: Client) -> str:
-        """The token of the newest mail to this user."""
+    def token(self, client: Client, page: str = r"\w+") -> str:
+        """The newest token that was sent to this user."""
         texts = [shown(mail)["text"] for mail in self.mails() if mail["To"] == client.user["email"]]
-        return str(re.findall(r"#token=(\S+)", texts[-1])[0])
+        return str(re.findall(rf"/{page}#token=(\S+)", "".join(texts))[-1])
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from samcli.yamlhelper import yaml_dump, yaml_parse
 
 from local.aws.moto import endpoint_of
 from local.database.database import DATABASE, port_of
-from local.settings import DUMMY_ACCOUNT, TOKEN_KEYS_SECRET, CannotStart, state_folder
+from local.settings import DATA_KEYS_SECRET, DUMMY_ACCOUNT, TOKEN_KEYS_SECRET, CannotStart, state_folder
 from tools.build import build, python_of_lambda, wheels_for
 
 # Containers share the network of a Linux machine; Docker elsewhere has a name for the machine that it runs on.
@@ -48,6 +48,7 @@ def variables_of(folder: Path) -> dict[str, str]:
         **DUMMY_ACCOUNT,
         "AWS_ENDPOINT_URL": endpoint_of(folder).replace("127.0.0.1", HOST),
         "TOKEN_KEYS_SECRET_ID": TOKEN_KEYS_SECRET,
+        "DATA_KEYS_SECRET_ID": DATA_KEYS_SECRET,
         "PGHOST": HOST,
         "PGPORT": port_of(folder),
         "PGDATABASE": DATABASE,

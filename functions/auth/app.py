@@ -1,6 +1,18 @@
-from healthcare.accounts import logins, mailed, sessions, users
+from healthcare.accounts import logins, mailed, second_factor, sessions, users
 from healthcare.accounts.logins import Credentials, WrongCredentials
 from healthcare.accounts.mailed import EmailChange, Forgot, MailNotConfigured, Reset, Spent, Verify
+from healthcare.accounts.second_factor import (
+    Authenticator,
+    Confirmation,
+    EndOfSecondFactor,
+    MfaFailed,
+    MfaLogin,
+    MfaOn,
+    MfaRequired,
+    NewSecondFactor,
+    RecoveryCodes,
+    WrongCode,
+)
 from healthcare.accounts.sessions import Refresh, RefreshTokenSpent, Session, Tokens
 from healthcare.accounts.users import EmailTaken, NewUser, PasswordChange, User, UserChange, WrongPassword
 from healthcare.database.connection import Database
@@ -20,11 +32,12 @@ def register(db: Database, body: NewUser) -> User:
     return users.register(db, body)
 
 
-@api.route("POST", "/api/auth/login", open=True, refusals=[WrongCredentials, TooManyAttempts])
+@api.route("POST", "/api/auth/login", open=True, refusals=[WrongCredentials, MfaRequired, TooManyAttempts])
 def log_in(db: Database, body: Credentials, source_ip: str, user_agent: str) -> Tokens:
     """Log in
 
-    The answer is the same for an unknown e-mail address and for a wrong password, and takes the same time.
+    The answer is the same for an unknown e-mail address and for a wrong password, and takes the same time. An account
+    with a second factor gets 401 `mfa-required` with an `mfa_token`, which goes to `POST /api/auth/mfa` with a code.
     """
     return logins.log_in(db, body, source_ip, user_agent)
 
@@ -132,6 +145,42 @@ def change_address(db: Database, body: EmailChange) -> None:
     the old address. Three an hour at most are sent.
     """
     return mailed.request_change(db, body)
+
+
+@api.route("POST", "/api/auth/mfa", open=True, refusals=[MfaFailed, TooManyAttempts])
+def log_in_with_code(db: Database, body: MfaLogin, user_agent: str) -> Tokens:
+    """Log in: the second step
+
+    With the `mfa_token` of the login and a code of the authenticator app or a recovery code. Each is good once.
+    """
+    return second_factor.log_in(db, body, user_agent)
+
+
+@api.route(
+    "POST", "/api/auth/mfa/totp", status=201, shows_secret=True, refusals=[WrongPassword, MfaOn, TooManyAttempts]
+)
+def set_up_second_factor(db: Database, body: NewSecondFactor) -> Authenticator:
+    """Set up a second factor
+
+    Shows the secret for an authenticator app (RFC 6238: SHA-1, 6 digits, 30 seconds). It counts once a code of it has
+    confirmed it.
+    """
+    return second_factor.set_up(db, body)
+
+
+@api.route("POST", "/api/auth/mfa/totp/confirm", refusals=[WrongCode, MfaOn, TooManyAttempts])
+def confirm_second_factor(db: Database, body: Confirmation) -> RecoveryCodes:
+    """Turn the second factor on
+
+    With a code of the app. Shows ten recovery codes, this once.
+    """
+    return second_factor.confirm(db, body)
+
+
+@api.route("POST", "/api/auth/mfa/totp/disable", status=204, refusals=[WrongPassword, WrongCode, TooManyAttempts])
+def disable_second_factor(db: Database, body: EndOfSecondFactor) -> None:
+    """Turn the second factor off"""
+    return second_factor.disable(db, body)
 
 
 lambda_handler = api.handle

@@ -19,7 +19,7 @@ from werkzeug import Response
 from werkzeug.serving import make_server
 
 from local.aws.inbox import inbox, shown
-from local.settings import DUMMY_ACCOUNT, MAIL_FROM, TOKEN_KEYS_SECRET
+from local.settings import DATA_KEYS_SECRET, DUMMY_ACCOUNT, MAIL_FROM, TOKEN_KEYS_SECRET
 
 
 def main() -> None:
@@ -29,7 +29,8 @@ def main() -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}"
     os.environ.update(DUMMY_ACCOUNT, AWS_ENDPOINT_URL=address)
-    put_token_keys(folder / "token-keys.json")
+    put_keys(folder / "token-keys.json", TOKEN_KEYS_SECRET)
+    put_keys(folder / "data-keys.json", DATA_KEYS_SECRET)
     boto3.client("sesv2").create_email_identity(EmailIdentity=MAIL_FROM)
     print(address, flush=True)
     threading.Event().wait()
@@ -45,7 +46,7 @@ def with_inbox(application: WSGIApplication) -> WSGIApplication:
     return answer
 
 
-def put_token_keys(file: Path) -> None:
+def put_keys(file: Path, secret: str) -> None:
     """The keys are made at the first start and kept in `file`."""
     if not file.exists():
         key_id = secrets.token_hex(4)
@@ -55,7 +56,7 @@ def put_token_keys(file: Path) -> None:
         unfinished.touch(mode=0o600)
         unfinished.write_text(json.dumps(keys))
         unfinished.rename(file)
-    boto3.client("secretsmanager").create_secret(Name=TOKEN_KEYS_SECRET, SecretString=file.read_text())
+    boto3.client("secretsmanager").create_secret(Name=secret, SecretString=file.read_text())
 
 
 if __name__ == "__main__":

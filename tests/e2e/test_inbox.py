@@ -1,7 +1,6 @@
 """Mail in the local run: a scheduler starts the sender, and what it sends is in the inbox."""
 
 import time
-from collections.abc import Callable
 
 import httpx
 

@@ -52,12 +52,12 @@ def test_of_two_resets_at_once_the_newer_mail_counts(ann: Client, post: Post, an
         anonymous.post("/api/auth/forgot", {"email": ann.user["email"]}).expect(202)
     texts = [shown(mail)["text"] for mail in post.send() if "reset" in shown(mail)["text"]]
     assert len(texts) == 1  # of those that are due together only the newest
-    first = post.token(ann)
+    first = post.token(ann, "reset")
     anonymous.post("/api/auth/forgot", {"email": ann.user["email"]}).expect(202)
     post.send()
     body = {"new_password": "battery staple"}
     anonymous.post("/api/auth/reset", body | {"token": first}).refuse(410, "spent")
-    anonymous.post("/api/auth/reset", body | {"token": post.token(ann)}).expect(204)
+    anonymous.post("/api/auth/reset", body | {"token": post.token(ann, "reset")}).expect(204)
 
 
 def test_a_token_is_good_for_half_an_hour_and_for_its_own_purpose(
@@ -82,7 +82,7 @@ def test_a_token_is_good_for_half_an_hour_and_for_its_own_purpose(
 def test_a_new_password_ends_what_an_older_mail_offers(ann: Client, post: Post, anonymous: Client) -> None:
     anonymous.post("/api/auth/forgot", {"email": ann.user["email"]}).expect(202)
     post.send()
-    token = post.token(ann)
+    token = post.token(ann, "reset")
     change = {"current_password": ann.user["password"], "new_password": "battery staple"}
     ann.post("/api/auth/password", change).expect(204)
     (notice,) = post.send()
@@ -166,7 +166,7 @@ def test_what_was_mailed_to_the_old_address_is_good_for_nothing_after_a_change(
 ) -> None:
     anonymous.post("/api/auth/forgot", {"email": ann.user["email"]}).expect(202)
     post.send()
-    old = post.token(ann)
+    old = post.token(ann, "reset")
     ann.post("/api/auth/email", {"email": "new@example.org", "current_password": ann.user["password"]}).expect(202)
     new = next(shown(mail)["text"] for mail in post.send() if mail["To"] == "new@example.org")
     anonymous.post("/api/auth/verify", {"token": new.partition("#token=")[2].split()[0]}).expect(204)

@@ -73,6 +73,10 @@ PROBLEM: Json = {
             "description": "Of `/problems/validation` only: each value that is not valid.",
             "items": {"$ref": "#/components/schemas/InvalidValue"},
         },
+        "mfa_token": {
+            "type": "string",
+            "description": "Of `/problems/mfa-required` only: for `POST /api/auth/mfa`, within five minutes.",
+        },
     },
 }
 INVALID_VALUE: Json = {

@@ -44,6 +44,7 @@ OF_NO_ROUTE: dict[str, Json] = {
     "migrate/verify_audit": {"verify_audit": True},
     "migrate/grant_admin": {"grant_admin": "ada@example.com"},
     "migrate/delete_doctor": {"delete_doctor": 1},
+    "migrate/turn_off_second_factor": {"turn_off_second_factor": "ada@example.com"},
     "migrate/send_again": {"send_again": True},
 }
 

@@ -20,6 +20,10 @@ class Refusal(Exception):
         if detail:
             self.detail = detail
 
+    def more(self) -> dict[str, object]:
+        """Further members of the problem."""
+        return {}
+
 
 class MalformedBody(Refusal):
     """The body could not be read as a JSON object: it is empty, is not JSON, or is a list, a text or a number.
@@ -65,6 +69,9 @@ class Invalid(Refusal):
         """`problems` are pairs of a pointer and a text."""
         super().__init__()
         self.problems = problems
+
+    def more(self) -> dict[str, object]:
+        return {"errors": [{"pointer": pointer, "detail": detail} for pointer, detail in self.problems]}
 
 
 class Unauthenticated(Refusal):

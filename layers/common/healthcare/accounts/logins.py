@@ -7,6 +7,7 @@ from uuid import uuid4
 from pydantic import Field
 
 from healthcare.accounts.passwords import GivenPassword, matches, rehashed
+from healthcare.accounts.second_factor import MfaRequired, mfa_token
 from healthcare.accounts.sessions import Tokens, token_hash, tokens_of
 from healthcare.accounts.users import User
 from healthcare.database.connection import Database
@@ -65,6 +66,7 @@ def log_in(db: Database, credentials: Credentials, source_ip: str, user_agent: s
     if not matches(credentials.password, old_hash) or user is None or old_hash is None:
         count("FailedLogins")
         raise WrongCredentials
+    new_hash = rehashed(credentials.password, old_hash)
     family, secret = uuid4(), token_bytes(32)
     opened = db.execute(
         """
@@ -78,19 +80,21 @@ def log_in(db: Database, credentials: Credentials, source_ip: str, user_agent: s
         SELECT %(family)s, id, %(token_hash)s, nullif(%(user_agent)s, ''),
                now() + %(idle_lifetime)s * interval '1 second'
           FROM users
-         WHERE id = %(user_id)s AND password_hash = %(new_hash)s
+         WHERE id = %(user_id)s AND password_hash = %(new_hash)s AND NOT second_factor
            FOR SHARE
         """,
         account=attempt.account,
         address=attempt.address,
         user_id=user.id,
         old_hash=old_hash,
-        new_hash=rehashed(credentials.password, old_hash),
+        new_hash=new_hash,
         family=family,
         token_hash=token_hash(secret),
         user_agent=user_agent,
         idle_lifetime=settings().session_idle_lifetime,
     )
+    if user.second_factor:
+        raise MfaRequired(mfa_token(keys, user.id, new_hash))
     if not opened:  # the password has been changed since it was compared
         raise WrongCredentials
     count("Logins")

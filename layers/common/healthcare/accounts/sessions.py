@@ -131,8 +131,10 @@ def end(db: Database, id: int) -> None:
 
 
 def tokens_of(keys: tokens.KeySet, user: User, family: UUID, secret: bytes) -> Tokens:
+    """Where admins have to have a second factor, one without it is a user like others."""
+    is_short_of_one = settings().admin_second_factor == "required" and not user.second_factor
     return Tokens(
-        access_token=keys.issue(user.id, user.role),
+        access_token=keys.issue(user.id, "user" if is_short_of_one else user.role),
         expires_in=settings().access_token_lifetime,
         refresh_token=urlsafe_b64encode(family.bytes + secret).decode(),
         user=user,

@@ -11,7 +11,7 @@ from healthcare.database.connection import IF_MATCH, Database
 from healthcare.errors import AccountGone, Conflict, Forbidden, Stale, TooManyAttempts
 from healthcare.fields import Email, Input, Name, Output, unchanged
 
-COLUMNS: LiteralString = "id, name, email, email_verified, role, version, created_at, updated_at"
+COLUMNS: LiteralString = "id, name, email, email_verified, role, second_factor, version, created_at, updated_at"
 
 
 class NewUser(Input):
@@ -31,6 +31,7 @@ class PasswordChange(Input):
 
 class User(Output):
     version: int = Field(exclude=True)
+    second_factor: bool = Field(exclude=True)
     id: int
     name: str
     email: str

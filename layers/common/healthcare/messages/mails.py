@@ -63,6 +63,13 @@ _WORDS = {
             "If that was not you, set a new password with “Forgot password” and ask whoever runs this service.",
         ),
     ),
+    "mfa-off": _Words(
+        "Your account has no second factor any more",
+        (
+            "The second factor of your account has been turned off.",
+            "If that was not you, set a new password with “Forgot password” now.",
+        ),
+    ),
 }
 
 

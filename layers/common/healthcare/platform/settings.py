@@ -14,6 +14,8 @@ class Settings:
     cors_allowed_origin: str = "*"
     bcrypt_cost: int = 12
     token_keys_secret_id: str = "healthcare/token-keys"
+    data_keys_secret_id: str = "healthcare/data-keys"
+    admin_second_factor: str = "optional"  # or `required`
     token_issuer: str = "healthcare"
     access_token_lifetime: int = 15 * 60
     session_idle_lifetime: int = 30 * 24 * 3600

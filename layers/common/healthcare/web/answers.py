@@ -66,17 +66,14 @@ class JsonAnswers:
         return {"statusCode": status, "headers": headers, "body": self.body(answer), "patients": answer.patients()}
 
     def refusal(self, refusal: Refusal, request: Request) -> Response:
-        more: dict[str, object] = {}
         headers: dict[str, str] = {}
-        if isinstance(refusal, errors.Invalid):
-            more["errors"] = [{"pointer": pointer, "detail": detail} for pointer, detail in refusal.problems]
         if isinstance(refusal, errors.TooManyAttempts | errors.Unavailable):
             headers["Retry-After"] = str(refusal.retry_after)
         if isinstance(refusal, errors.Unauthenticated):
             headers["WWW-Authenticate"] = "Bearer"
         status = status_of(type(refusal))
         path = request.stage() + request.path
-        body = problem(refusal.slug, refusal.title, status, refusal.detail, path, request.id, **more)
+        body = problem(refusal.slug, refusal.title, status, refusal.detail, path, request.id, **refusal.more())
         headers |= {"Content-Type": self.problem_media_type, **common_headers(request.id)}
         return {"statusCode": status, "headers": headers, "body": self.problem_body(body)}
 
