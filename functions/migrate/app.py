@@ -2,8 +2,8 @@
 
 `{}` migrates, `{"grant_admin": "<e-mail>"}` promotes, `{"verify_audit": true}` lists broken links of the audit,
 `{"delete_doctor": <id>}` deletes one who is assigned to too many patients for a request, `{"send_again": true}` sends
-the mails that were set aside, `{"turn_off_second_factor": "<e-mail>"}` helps who has lost a device. A deployment calls it
-as a custom resource of CloudFormation, and goes on only when it has been told that all went well.
+the mails that were set aside, `{"turn_off_second_factor": "<e-mail>"}` helps who has lost a device. A deployment calls
+it as a custom resource of CloudFormation, and goes on only when it has been told that all went well.
 """
 
 import json

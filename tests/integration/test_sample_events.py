@@ -11,8 +11,8 @@ from tools.openapi.events import day
 
 OPENAPI = json.loads(Path("functions/docs/openapi.json").read_text("utf-8"))
 
-# Where the sample day does not go well: nobody was given these tokens or codes, nobody acts for the user, the user is no
-# doctor, and a new password has ended the session.
+# Where the sample day does not go well: nobody was given these tokens or codes, nobody acts for the user, the user is
+# no doctor, and a new password has ended the session.
 ODD = {
     "auth/log_in_with_code": 401,
     "auth/confirm_second_factor": 403,

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from samcli.yamlhelper import yaml_parse
 
+from healthcare.database.migrate import ROLES
 from local.settings import CannotStart
 from tools.containers import HOST, connect, variables_of
 
@@ -15,7 +16,7 @@ def test_functions_in_containers_find_database_and_aws_of_the_local_run(tmp_path
     (tmp_path / "postgres" / "port").write_text("54321")
     template = yaml_parse(Path("template.yaml").read_text("utf-8"))
     functions = [each for each in template["Resources"].values() if each["Type"] == "AWS::Serverless::Function"]
-    for role in ("healthcare_owner", "healthcare_auth", "healthcare_api", "healthcare_sender"):
+    for role in ("healthcare_owner", *ROLES):
         (tmp_path / f"password-{role}").write_text(f"of {role}")
     connect(template, "x86_64", variables_of(tmp_path))
     variables = [function["Properties"]["Environment"]["Variables"] for function in functions]
