@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from local.aws.moto import Moto
 from local.console import Console
 from local.environments.emulator import EmulatedEnvironment
-from local.environments.function import Environment, Function
+from local.environments.function import Environment, Function, InvocationFailed
 from local.environments.pool import Pool
 from local.environments.process import ProcessEnvironment
 from local.gateway.server import Server
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from local.gateway.api_gateway import Gateway
 
 HEALTH_SECONDS = 15
+SENDER_SECONDS = 2
 
 
 class Part(Protocol):
@@ -70,18 +71,25 @@ def serve(settings: Settings, console: Console, stack: ExitStack, stop: threadin
     parts: dict[str, Part] = {"moto, which stands in for AWS,": moto}
     if database.server:
         parts["PostgreSQL"] = database.server
+    from local.aws.functions import serve_functions
     from local.gateway.api_gateway import Gateway
     from local.gateway.template import Template
     from local.pages import pages
 
     def start(function: Function) -> Environment:
         environment = EmulatedEnvironment if settings.runtime == "emulator" else ProcessEnvironment
-        variables = variables_of(function, database, moto.endpoint)
+        variables = variables_of(function, database, moto.endpoint) | messages
         return environment(replace(function, variables=variables), console.function_line)
 
     template = Template(TEMPLATE)
     pools = {name: Pool(function, start) for name, function in template.functions.items()}
-    gateway = Gateway(template, pools, pages(), console, settings.port)
+    functions = stack.enter_context(serve_functions(lambda name, event: pools[name.partition(".")[0]].invoke(event)))
+    messages = {
+        "AWS_ENDPOINT_URL_LAMBDA": functions,
+        "MAIL_FROM": MAIL_FROM,
+        "APP_URL": f"http://127.0.0.1:{settings.port}",
+    }
+    gateway = Gateway(template, pools, pages(moto), console, settings.port)
     moto.endpoint  # noqa: B018 - waits for it
     if stop.is_set():
         return parts
@@ -93,6 +101,7 @@ def serve(settings: Settings, console: Console, stack: ExitStack, stop: threadin
     threading.Thread(target=reload_edited, args=(pools.values(), console, stop), daemon=True).start()
     if _is_healthy(settings.port, stop):
         _say_ready(settings, console, gateway)
+        threading.Thread(target=_send, args=(pools["SenderFunction"], console, stop), daemon=True).start()
     return parts
 
 
@@ -145,6 +154,15 @@ def _restart_ended(parts: Mapping[str, Part], console: Console) -> None:
             console.say(f"{name} runs again.")
 
 
+def _send(sender: Pool, console: Console, stop: threading.Event) -> None:
+    """What the scheduler does every minute in a deployment."""
+    while not stop.wait(SENDER_SECONDS):
+        try:
+            sender.invoke(b"{}")
+        except InvocationFailed as error:
+            console.log("scheduler", "ERROR", f"the sender failed: {error}")
+
+
 def _is_healthy(port: int, stop: threading.Event) -> bool:
     """The first request goes all the way: server, routes, a function, the database."""
     deadline = time.monotonic() + HEALTH_SECONDS
@@ -173,6 +191,7 @@ def _say_ready(settings: Settings, console: Console, gateway: "Gateway") -> None
                 f"\nThe API runs at {address}\n",
                 *routes,
                 f"\n  Try it out   {address}/docs",
+                f"  Mails        {address}/inbox",
                 f"  Fill it      `make demo{port}`, in another terminal",
                 f"  State, logs  {state}",
                 "  Ctrl-C stops it and keeps the state; `make clean` removes the state.\n",

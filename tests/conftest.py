@@ -4,9 +4,11 @@ import io
 import json
 import logging
 import os
+import re
 import secrets
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,16 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from healthcare.database.migrate import ROLES, migrate
+from local.aws.functions import serve_functions
+from local.aws.inbox import inbox, shown
 from local.database.postgres import EmbeddedPostgres
+from local.environments.function import InvocationFailed
 from tests.gateway import Client, Environment, Gateway
 from tests.wire import Wire
 
 TEMPLATE = "healthcare_template"
 SECRET = "healthcare/token-keys"
+DATA_KEYS = "healthcare/data-keys"
 LogLines = Callable[[], list[dict[str, Any]]]
 OWNER = "healthcare_owner"
 
@@ -34,6 +40,9 @@ os.environ |= {
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_REGION": "us-east-1",
     "BCRYPT_COST": "4",
+    "MAIL_FROM": "no-reply@example.net",
+    "APP_URL": "https://app.example.net",
+    "OUTBOX_FUNCTION": "OutboxFunction",
     "POWERTOOLS_SERVICE_NAME": "tests",
     "TOKEN_KEYS_SECRET_ID": SECRET,
 }
@@ -123,6 +132,8 @@ def secrets_manager() -> Iterator[None]:
     host, port = server.get_host_and_port()
     os.environ["AWS_ENDPOINT_URL"] = f"http://{host}:{port}"
     boto3.client("secretsmanager").create_secret(Name=SECRET, SecretString=json.dumps(keys))
+    boto3.client("secretsmanager").create_secret(Name=DATA_KEYS, SecretString=json.dumps(keys))
+    boto3.client("sesv2").create_email_identity(EmailIdentity=os.environ["MAIL_FROM"])
     yield
     server.stop()
 
@@ -138,6 +149,48 @@ def gateway(environments: dict[str, Environment], database: Database, secrets_ma
     yield Gateway(environments)
     for environment in environments.values():
         environment.disconnect()
+
+
+class Post:
+    """The sender, and the mails that it has sent since the test began."""
+
+    def __init__(self, environments: dict[str, Environment]) -> None:
+        self._environments = environments
+        self._before = len(inbox())
+
+    def send(self) -> list[EmailMessage]:
+        """Runs the sender once; the mails that this sent."""
+        before = len(inbox())
+        self._environments["sender"].invoke({})
+        return inbox()[before:]
+
+    def mails(self) -> list[EmailMessage]:
+        return inbox()[self._before :]
+
+    def token(self, client: Client, page: str = r"\w+") -> str:
+        """The newest token that was sent to this user."""
+        texts = [shown(mail)["text"] for mail in self.mails() if mail["To"] == client.user["email"]]
+        return str(re.findall(rf"/{page}#token=(\S+)", "".join(texts))[-1])
+
+
+@pytest.fixture(scope="session")
+def functions_api(environments: dict[str, Environment], secrets_manager: None) -> Iterator[None]:
+    """Lambda's Invoke, by which the sender asks the outbox."""
+
+    def invoke(name: str, event: bytes) -> bytes:
+        try:
+            return json.dumps(environments[name.removesuffix("Function").lower()].invoke(json.loads(event))).encode()
+        except Exception as error:
+            raise InvocationFailed(type(error).__name__) from error
+
+    with serve_functions(invoke) as address:
+        os.environ["AWS_ENDPOINT_URL_LAMBDA"] = address
+        yield
+
+
+@pytest.fixture
+def post(gateway: Gateway, functions_api: None) -> Post:
+    return Post(dict(gateway.environments))
 
 
 @pytest.fixture

@@ -1,8 +1,9 @@
 """Run by a deployment or an operator, never by a client.
 
 `{}` migrates, `{"grant_admin": "<e-mail>"}` promotes, `{"verify_audit": true}` lists broken links of the audit,
-`{"delete_doctor": <id>}` deletes one who is assigned to too many patients for a request. A deployment calls it as a
-custom resource of CloudFormation, and goes on only when it has been told that all went well.
+`{"delete_doctor": <id>}` deletes one who is assigned to too many patients for a request, `{"send_again": true}` sends
+the mails that were set aside, `{"turn_off_second_factor": "<e-mail>"}` helps who has lost a device. A deployment calls
+it as a custom resource of CloudFormation, and goes on only when it has been told that all went well.
 """
 
 import json
@@ -17,7 +18,13 @@ from psycopg.conninfo import make_conninfo
 
 from healthcare.database.connection import password
 from healthcare.database.migrate import ROLES, DatabaseIsNewer, MigrationError, migrate
-from healthcare.database.operations import broken_audit_links, delete_doctor, grant_admin
+from healthcare.database.operations import (
+    broken_audit_links,
+    delete_doctor,
+    grant_admin,
+    send_again,
+    turn_off_second_factor,
+)
 from healthcare.platform import aws
 from healthcare.platform.logs import logger
 from healthcare.platform.metrics import count
@@ -32,6 +39,10 @@ def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any] | N
         return {"granted": grant_admin(_conninfo(), event["grant_admin"])}
     if "delete_doctor" in event:
         return {"mappings": delete_doctor(_conninfo(), event["delete_doctor"])}
+    if "turn_off_second_factor" in event:
+        return {"turned_off": turn_off_second_factor(_conninfo(), event["turn_off_second_factor"])}
+    if event.get("send_again"):
+        return {"mails": send_again(_conninfo())}
     if event.get("verify_audit"):
         return {"broken": broken_audit_links(_conninfo())}
     return {"applied": _migrate(_conninfo())}

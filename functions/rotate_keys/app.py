@@ -1,4 +1,4 @@
-"""Rotates the keys that sign access tokens, as Secrets Manager's rotation asks for it, step by step.
+"""Rotates the keys that sign access tokens and those that encrypt secrets, as Secrets Manager asks for it, in steps.
 
 A key is known for a whole rotation period before it signs: each rotation makes the `next` key the `current` one and
 adds a new `next`. So whoever verifies has the key long before it meets a token signed with it, and the key before
@@ -8,6 +8,7 @@ adds a new `next`. So whoever verifies has the key long before it meets a token 
 import json
 import secrets
 from base64 import b64decode, b64encode
+from os import environ
 from typing import Any
 
 import boto3
@@ -29,8 +30,8 @@ def lambda_handler(event: dict[str, Any], context: object) -> None:
             raise ValueError(f"unknown step {step!r}")
 
 
-def rotated(key_set: dict[str, Any] | None) -> dict[str, Any]:
-    """The key set that follows `key_set`; the first one when there is none."""
+def rotated(key_set: dict[str, Any] | None, *, keep_all: bool = False) -> dict[str, Any]:
+    """The key set that follows `key_set`; the first one when there is none. What is encrypted needs all old keys."""
     next_key_id = secrets.token_hex(8)
     if key_set is None:
         first_key_id = secrets.token_hex(8)
@@ -39,7 +40,7 @@ def rotated(key_set: dict[str, Any] | None) -> dict[str, Any]:
     last = key_set["current"]
     current = key_set.get("next", secrets.token_hex(8))
     keys = {
-        last: key_set["keys"][last],
+        **(key_set["keys"] if keep_all else {last: key_set["keys"][last]}),
         current: key_set["keys"].get(current) or _new_key(),
         next_key_id: _new_key(),
     }
@@ -57,7 +58,7 @@ def _create(client: Any, secret: str, version: str) -> None:
         client.put_secret_value(
             SecretId=secret,
             ClientRequestToken=version,
-            SecretString=json.dumps(rotated(key_set)),
+            SecretString=json.dumps(rotated(key_set, keep_all=secret == environ.get("DATA_KEYS_SECRET_ID"))),
             VersionStages=["AWSPENDING"],
         )
 

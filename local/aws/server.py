@@ -9,14 +9,17 @@ import os
 import secrets
 import sys
 import threading
+from collections.abc import Iterable
 from pathlib import Path
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import boto3
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug import Response
 from werkzeug.serving import make_server
 
-from local.settings import DUMMY_ACCOUNT, TOKEN_KEYS_SECRET, VIDEO_SECRET
-
+from local.aws.inbox import inbox, shown
+from local.settings import DATA_KEYS_SECRET, DUMMY_ACCOUNT, MAIL_FROM, TOKEN_KEYS_SECRET, VIDEO_SECRET
 
 # What `livekit-server --dev` listens at and takes.
 VIDEO_SERVER = {"url": "ws://127.0.0.1:7880", "key": "devkey", "secret": "secret"}
@@ -24,18 +27,30 @@ VIDEO_SERVER = {"url": "ws://127.0.0.1:7880", "key": "devkey", "secret": "secret
 
 def main() -> None:
     folder, port = Path(sys.argv[1]), int(sys.argv[2])
-    application = DomainDispatcherApplication(create_backend_app)
+    application = with_inbox(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", port, application, threaded=True, request_handler=MotoRequestHandler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}"
     os.environ.update(DUMMY_ACCOUNT, AWS_ENDPOINT_URL=address)
-    put_token_keys(folder / "token-keys.json")
+    put_keys(folder / "token-keys.json", TOKEN_KEYS_SECRET)
+    put_keys(folder / "data-keys.json", DATA_KEYS_SECRET)
+    boto3.client("sesv2").create_email_identity(EmailIdentity=MAIL_FROM)
     boto3.client("secretsmanager").create_secret(Name=VIDEO_SECRET, SecretString=json.dumps(VIDEO_SERVER))
     print(address, flush=True)
     threading.Event().wait()
 
 
-def put_token_keys(file: Path) -> None:
+def with_inbox(application: WSGIApplication) -> WSGIApplication:
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] != "/inbox.json":
+            return application(environ, start_response)
+        body = json.dumps([shown(mail) for mail in inbox()])
+        return Response(body, mimetype="application/json")(environ, start_response)
+
+    return answer
+
+
+def put_keys(file: Path, secret: str) -> None:
     """The keys are made at the first start and kept in `file`."""
     if not file.exists():
         key_id = secrets.token_hex(4)
@@ -45,7 +60,7 @@ def put_token_keys(file: Path) -> None:
         unfinished.touch(mode=0o600)
         unfinished.write_text(json.dumps(keys))
         unfinished.rename(file)
-    boto3.client("secretsmanager").create_secret(Name=TOKEN_KEYS_SECRET, SecretString=file.read_text())
+    boto3.client("secretsmanager").create_secret(Name=secret, SecretString=file.read_text())
 
 
 if __name__ == "__main__":

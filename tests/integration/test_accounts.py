@@ -1,5 +1,9 @@
 import statistics
 import time
+from base64 import urlsafe_b64decode
+from dataclasses import replace
+from hashlib import sha256
+from hmac import digest
 from unicodedata import normalize
 
 import bcrypt
@@ -14,7 +18,7 @@ ACCOUNT = {"name": "Ann", "email": "Ann@Example.org", "password": "correct horse
 def test_a_new_user_is_a_user_and_shows_no_hash(anonymous: Client, database: Database) -> None:
     answer = anonymous.post("/api/auth/register", ACCOUNT)
     user = answer.expect(201)
-    assert user.keys() == {"id", "name", "email", "role", "created_at", "updated_at"}
+    assert user.keys() == {"id", "name", "email", "email_verified", "role", "created_at", "updated_at"}
     assert (user["name"], user["email"], user["role"]) == ("Ann", "Ann@Example.org", "user")
     assert answer.headers["Location"] == "/v1/api/auth/me"
     stored = str(database.value("SELECT password_hash FROM users"))
@@ -125,22 +129,97 @@ def test_a_refresh_token_is_good_for_one_refresh(ann: Client, anonymous: Client)
     anonymous.post("/api/auth/refresh", {"refresh_token": third["refresh_token"]}).refuse(401, "unauthenticated")
 
 
-def test_reuse_ends_its_own_session_only(ann: Client, anonymous: Client) -> None:
+def test_a_lost_answer_logs_nobody_out(ann: Client, anonymous: Client, database: Database) -> None:
+    first = {"refresh_token": ann.tokens["refresh_token"]}
+    answers = [anonymous.post("/api/auth/refresh", first).expect(200) for _ in range(3)]
+    assert len({answer["refresh_token"] for answer in answers}) == 1
+    _grow_older(database, 59)
+    again = anonymous.post("/api/auth/refresh", first).expect(200)
+    assert again["refresh_token"] == answers[0]["refresh_token"]
+    _grow_older(database, 2)
+    anonymous.post("/api/auth/refresh", first).refuse(401, "unauthenticated")
+    anonymous.post("/api/auth/refresh", {"refresh_token": again["refresh_token"]}).refuse(401, "unauthenticated")
+
+
+def test_a_repetition_after_a_rotation_of_keys_gives_the_same_successor(
+    ann: Client, anonymous: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = {"refresh_token": ann.tokens["refresh_token"]}
+    successor = anonymous.post("/api/auth/refresh", first).expect(200)["refresh_token"]
+    tokens = anonymous.gateway.environments["auth"].modules["healthcare.platform.tokens"]
+    before = tokens._keys  # type: ignore[attr-defined]
+    monkeypatch.setattr(tokens, "_keys", replace(before, current="new", keys={"new": b"n" * 32, **before.keys}))
+    assert anonymous.post("/api/auth/refresh", first).expect(200)["refresh_token"] == successor
+    assert anonymous.post("/api/auth/refresh", {"refresh_token": successor}).expect(200)["refresh_token"] != successor
+
+
+def test_the_successor_cannot_be_made_from_the_token_alone(ann: Client, anonymous: Client) -> None:
+    """Else whoever once saw a spent token could follow the chain."""
+    first = ann.tokens["refresh_token"]
+    login = {"email": ann.user["email"], "password": ann.user["password"]}
+    other = anonymous.post("/api/auth/login", login).expect(200)["refresh_token"]
+    second, other_second = (
+        anonymous.post("/api/auth/refresh", {"refresh_token": token}).expect(200)["refresh_token"]
+        for token in (first, other)
+    )
+    content, successor = (urlsafe_b64decode(token) for token in (first, second))
+    assert content[:16] == successor[:16]
+    made = {sha256(content).digest(), sha256(content[16:]).digest(), digest(content[16:], content[:16], "sha256")}
+    assert successor[16:] not in made
+    assert urlsafe_b64decode(other_second)[16:] != successor[16:]
+
+
+def test_reuse_ends_its_own_session_only(ann: Client, anonymous: Client, database: Database) -> None:
     login = {"email": ann.user["email"], "password": ann.user["password"]}
     other = anonymous.post("/api/auth/login", login).expect(200)
     for status in (200, 401):
         anonymous.post("/api/auth/refresh", {"refresh_token": ann.tokens["refresh_token"]}).expect(status)
+        _grow_older(database, 61)
     anonymous.post("/api/auth/refresh", {"refresh_token": other["refresh_token"]}).expect(200)
 
 
+def _grow_older(database: Database, seconds: int) -> None:
+    with database.connect() as connection:
+        connection.execute("UPDATE sessions SET last_used_at = last_used_at - %s * interval '1 second'", [seconds])
+
+
+def test_a_user_sees_their_sessions_and_ends_one(ann: Client, bob: Client, anonymous: Client) -> None:
+    login = {"email": ann.user["email"], "password": ann.user["password"]}
+    phone = anonymous.request("POST", "/api/auth/login", login, headers={"User-Agent": "Phone/1.0\t\N{ESCAPE}[31m"})
+    sessions = ann.get("/api/auth/sessions").expect(200)["items"]
+    assert [session.keys() for session in sessions] == [
+        {"id", "created_at", "last_used_at", "expires_at", "user_agent"}
+    ] * 2
+    assert [session["user_agent"] for session in sessions] == [None, "Phone/1.0[31m"]
+    bob.delete(f"/api/auth/sessions/{sessions[1]['id']}").refuse(404, "not-found")
+    ann.delete(f"/api/auth/sessions/{sessions[1]['id']}").expect(204)
+    ann.delete(f"/api/auth/sessions/{sessions[1]['id']}").refuse(404, "not-found")
+    anonymous.post("/api/auth/refresh", {"refresh_token": phone.json["refresh_token"]}).refuse(401, "unauthenticated")
+    assert [session["id"] for session in ann.get("/api/auth/sessions").json["items"]] == [sessions[0]["id"]]
+    assert len(bob.get("/api/auth/sessions").json["items"]) == 1
+
+
+def test_sessions_come_in_pages_and_show_when_they_were_used(ann: Client, anonymous: Client) -> None:
+    login = {"email": ann.user["email"], "password": ann.user["password"]}
+    for _ in range(2):
+        anonymous.post("/api/auth/login", login).expect(200)
+    anonymous.post("/api/auth/refresh", {"refresh_token": ann.tokens["refresh_token"]}).expect(200)
+    first = ann.get("/api/auth/sessions?limit=2").expect(200)
+    second = ann.get(f"/api/auth/sessions?limit=2&cursor={first['next_cursor']}").expect(200)
+    assert [len(page["items"]) for page in (first, second)] == [2, 1]
+    assert second["next_cursor"] is None
+    assert first["items"][0]["last_used_at"] > first["items"][0]["created_at"]
+
+
 def test_the_access_log_says_whose_account_somebody_tried_to_get_into(
-    ann: Client, anonymous: Client, log_lines: LogLines
+    ann: Client, anonymous: Client, database: Database, log_lines: LogLines
 ) -> None:
     login = {"email": ann.user["email"], "password": "wrong horse"}
     anonymous.post("/api/auth/login", login).refuse(401, "unauthenticated")
     anonymous.post("/api/auth/login", login | {"email": "nobody@example.org"}).refuse(401, "unauthenticated")
     for status in (200, 401, 401):  # good, used twice, its session ended
         anonymous.post("/api/auth/refresh", {"refresh_token": ann.tokens["refresh_token"]}).expect(status)
+        _grow_older(database, 61)
     id = ann.user["id"]
     assert [(line["message"], line["status"], line.get("account_id")) for line in log_lines()] == [
         ("POST /api/auth/login", 401, id),

@@ -12,10 +12,16 @@ from tools.openapi.events import day
 
 OPENAPI = json.loads(Path("functions/docs/openapi.json").read_text("utf-8"))
 
-# Where the sample day does not go well: nobody was given this refresh token or this code, nobody acts for the user, the
-# user is no doctor, and the visit is days away.
+# Where the sample day does not go well: nobody was given these tokens or codes, nobody acts for the user, the user is
+# no doctor, a new password has ended the session, and the visit is days away.
 ODD = {
+    "auth/log_in_with_code": 401,
+    "auth/confirm_second_factor": 403,
+    "auth/disable_second_factor": 403,
     "auth/refresh": 401,
+    "auth/reset_password": 410,
+    "auth/verify_address": 410,
+    "auth/end_session": 404,
     "sharing/accept_invitation": 404,
     "sharing/change_delegate": 404,
     "sharing/delete_delegate": 404,

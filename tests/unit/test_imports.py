@@ -34,7 +34,7 @@ NEVER_FOR = {
     },
 }
 SDK = {"boto3", "botocore.session", "urllib3"}
-OPERATORS = {"migrate": {"healthcare.database.migrate"}, "rotate_keys": SDK, "traffic_hook": SDK}
+OPERATORS = {"migrate": {"healthcare.database.migrate"}, "rotate_keys": SDK, "sender": SDK, "traffic_hook": SDK}
 
 PROGRAM = """
 import json, sys

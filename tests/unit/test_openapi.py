@@ -96,7 +96,7 @@ def test_handlers_template_and_document_have_the_same_routes_and_the_same_of_the
 def test_every_function_that_has_routes_is_behind_the_gateway() -> None:
     folders = {path.parent.name for path in Path("functions").glob("*/app.py")}
     behind_gateway = {folder for folder, _, _ in gateway_functions()}
-    assert folders - behind_gateway == {"authorizer", "migrate", "rotate_keys", "traffic_hook"}
+    assert folders - behind_gateway == {"authorizer", "migrate", "outbox", "rotate_keys", "sender", "traffic_hook"}
     assert [tag["name"] for tag in openapi()["tags"]] == [folder for folder, _, _ in gateway_functions()]
     assert all(tag["description"] for tag in openapi()["tags"])
 

@@ -42,8 +42,18 @@ RIGHTS: Mapping[str, set[tuple[str, str]]] = {
     "ApiRole": {("rds-db:connect", "healthcare_api")},
     "AppointmentsRole": {("rds-db:connect", "healthcare_api"), READ_VIDEO_SERVER, DECRYPT},
     "PracticeRole": {("rds-db:connect", "healthcare_doctor"), READ_VIDEO_SERVER, DECRYPT},
-    "OutboxRole": {("rds-db:connect", "healthcare_sender")},
-    "AuthRole": {("rds-db:connect", "healthcare_auth"), READ_KEYS, DECRYPT},
+    "OutboxRole": {("rds-db:connect", "healthcare_sender"), READ_KEYS, DECRYPT},
+    "SenderRole": {
+        ("lambda:InvokeFunction", "OutboxFunctionAliaslive"),
+        ("ses:SendEmail", "MailEvents"),
+        ("ses:SendRawEmail", "MailEvents"),
+    },
+    "AuthRole": {
+        ("rds-db:connect", "healthcare_auth"),
+        ("secretsmanager:GetSecretValue", "DataKeys"),
+        READ_KEYS,
+        DECRYPT,
+    },
     "AuthorizerRole": {READ_KEYS, DECRYPT},
     "DocsRole": set(),
     "MigrateRole": {("secretsmanager:GetSecretValue", "Database"), DECRYPT},
@@ -54,6 +64,10 @@ RIGHTS: Mapping[str, set[tuple[str, str]]] = {
         ("lambda:InvokeFunction", "AWS::StackName"),
     },
     "RotateKeysRole": {
+        ("secretsmanager:GetSecretValue", "DataKeys"),
+        ("secretsmanager:DescribeSecret", "DataKeys"),
+        ("secretsmanager:PutSecretValue", "DataKeys"),
+        ("secretsmanager:UpdateSecretVersionStage", "DataKeys"),
         ("secretsmanager:DescribeSecret", "TokenKeys"),
         ("secretsmanager:PutSecretValue", "TokenKeys"),
         ("secretsmanager:UpdateSecretVersionStage", "TokenKeys"),
@@ -968,7 +982,7 @@ def test_the_costs_are_those_of_what_is_deployed() -> None:
         assert bool(factors["Dashboard"]) == ("AWS::CloudWatch::Dashboard" in kinds)
         rules = deployed.resources.get("WebFirewallRules", {}).get("Properties", {}).get("Rules", [])
         assert factors["AWS WAF"] == (f"5 + {len(rules)}" if rules else "")
-        assert (kinds.count("AWS::KMS::Key"), kinds.count("AWS::SecretsManager::Secret")) == (1, 1)  # and RDS's own
+        assert (kinds.count("AWS::KMS::Key"), kinds.count("AWS::SecretsManager::Secret")) == (1, 2)  # and RDS's own
         assert kinds.count("AWS::RDS::DBInstance") == (2 if deployed is deployment("production") else 1)
 
 

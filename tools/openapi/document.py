@@ -81,6 +81,10 @@ PROBLEM: Json = {
             "description": "Of `/problems/bookings-in-the-way` only: the ids of the appointments.",
             "items": {"type": "integer", "minimum": 1},
         },
+        "mfa_token": {
+            "type": "string",
+            "description": "Of `/problems/mfa-required` only: for `POST /api/auth/mfa`, within five minutes.",
+        },
     },
 }
 INVALID_VALUE: Json = {

@@ -33,6 +33,8 @@ OF_NO_ROUTE: dict[str, Json] = {
         "authorizationToken": AUTHORIZATION,
     },
     "migrate/migrate": {},
+    "outbox/claim": {"begin": True, "claim": 10},
+    "sender/send": {},
     "rotate_keys/create_secret": {
         "SecretId": "healthcare/token-keys",
         "ClientRequestToken": REQUEST_ID,
@@ -42,6 +44,8 @@ OF_NO_ROUTE: dict[str, Json] = {
     "migrate/verify_audit": {"verify_audit": True},
     "migrate/grant_admin": {"grant_admin": "ada@example.com"},
     "migrate/delete_doctor": {"delete_doctor": 1},
+    "migrate/turn_off_second_factor": {"turn_off_second_factor": "ada@example.com"},
+    "migrate/send_again": {"send_again": True},
 }
 
 

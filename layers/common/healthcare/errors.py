@@ -143,6 +143,15 @@ class Conflict(Refusal):
     slug, title = "conflict", "It conflicts with what is stored"
 
 
+class Gone(Refusal):
+    """What this refers to was there once, or never, and is not any more.
+
+    Sending it again will not help.
+    """
+
+    slug, title = "gone", "It is gone"
+
+
 class Stale(Refusal):
     """Somebody has changed the resource since you read the version in `If-Match`. Nothing was written.
 

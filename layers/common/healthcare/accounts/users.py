@@ -11,7 +11,7 @@ from healthcare.database.connection import IF_MATCH, Database
 from healthcare.errors import AccountGone, Conflict, Forbidden, Stale, TooManyAttempts
 from healthcare.fields import Email, Input, Name, Output, unchanged
 
-COLUMNS: LiteralString = "id, name, email, role, version, created_at, updated_at"
+COLUMNS: LiteralString = "id, name, email, email_verified, role, second_factor, version, created_at, updated_at"
 
 
 class NewUser(Input):
@@ -31,9 +31,11 @@ class PasswordChange(Input):
 
 class User(Output):
     version: int = Field(exclude=True)
+    second_factor: bool = Field(exclude=True)
     id: int
     name: str
     email: str
+    email_verified: bool
     role: Literal["user", "admin"]
     created_at: datetime
     updated_at: datetime
@@ -61,8 +63,9 @@ def register(db: Database, new: NewUser) -> User:
         User,
         f"""
         INSERT INTO users (name, email, password_hash)
-        VALUES (%(name)s, %(email)s, %(password_hash)s)
-        RETURNING {COLUMNS}
+        VALUES (%(name)s, %(email)s, %(password_hash)s);
+        SELECT request_mail('verify', id, email) FROM users WHERE email_key = lower(%(email)s);
+        SELECT {COLUMNS} FROM users WHERE email_key = lower(%(email)s)
         """,
         name=new.name,
         email=new.email,
@@ -110,7 +113,31 @@ def change_password(db: Database, change: PasswordChange) -> None:
     """Ends every session of the user: whoever knew the old password is out."""
     account = get(db)
     refuse_guessable(change.new_password, "/new_password", account.email, account.name)
-    subject = sha256(f"password {account.id}".encode()).digest()
+    changed = db.execute(
+        """
+        UPDATE users
+           SET password_hash = %(new_hash)s
+         WHERE id = %(id)s AND password_hash = %(old_hash)s;
+        DELETE FROM sessions s
+         USING users u
+         WHERE u.id = %(id)s AND u.password_hash = %(new_hash)s AND s.user_id = u.id;
+        DELETE FROM mailed_tokens t
+         USING users u
+         WHERE u.id = %(id)s AND u.password_hash = %(new_hash)s AND t.user_id = u.id AND t.purpose = 'reset';
+        INSERT INTO outbox (kind, user_id)
+        SELECT 'password-changed', id FROM users WHERE id = %(id)s AND password_hash = %(new_hash)s
+        """,
+        id=account.id,
+        old_hash=confirm_password(db, change.current_password),
+        new_hash=hashed(change.new_password),
+    )
+    if not changed:  # another change came first
+        raise WrongPassword
+
+
+def confirm_password(db: Database, password: str) -> str:
+    """The hash that the user's password has now. Tries that fail are slowed down."""
+    subject = sha256(f"password {db.user_id}".encode()).digest()
     attempt = db.row(
         _Attempt,
         """
@@ -118,33 +145,16 @@ def change_password(db: Database, change: PasswordChange) -> None:
           FROM users
          WHERE id = %(id)s
         """,
-        id=account.id,
+        id=db.user_id,
         subject=subject,
     )
-    assert attempt
+    if attempt is None:
+        raise AccountGone
     if attempt.wait:
         raise TooManyAttempts(
             "There were too many wrong passwords; wait before the next one.", retry_after=attempt.wait
         )
-    old_hash = attempt.password_hash
-    if not matches(change.current_password, old_hash):
+    if not matches(password, attempt.password_hash):
         raise WrongPassword
-    changed = db.execute(
-        """
-        DELETE FROM attempts
-         WHERE subject = %(subject)s;
-        UPDATE users
-           SET password_hash = %(new_hash)s
-         WHERE id = %(id)s AND password_hash = %(old_hash)s;
-        DELETE FROM sessions s
-         USING users u
-         WHERE u.id = %(id)s AND u.password_hash = %(new_hash)s AND s.user_id = u.id;
-        SELECT id FROM users WHERE id = %(id)s AND password_hash = %(new_hash)s
-        """,
-        id=account.id,
-        subject=subject,
-        old_hash=old_hash,
-        new_hash=hashed(change.new_password),
-    )
-    if not changed:  # another change came first
-        raise WrongPassword
+    db.execute("DELETE FROM attempts WHERE subject = %(subject)s", subject=subject)
+    return attempt.password_hash

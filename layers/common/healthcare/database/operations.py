@@ -12,6 +12,25 @@ def grant_admin(conninfo: str, email: str) -> bool:
         return bool(connection.execute("UPDATE users SET role = 'admin' WHERE email_key = lower(%s)", [email]).rowcount)
 
 
+def turn_off_second_factor(conninfo: str, email: str) -> bool:
+    """For somebody who has lost their device and the recovery codes; every session ends. False when there is none."""
+    with psycopg.connect(conninfo) as connection:
+        user = connection.execute(
+            """
+            UPDATE users
+               SET second_factor = false
+             WHERE email_key = lower(%s) AND second_factor
+            RETURNING id
+            """,
+            [email],
+        ).fetchone()
+        if user:
+            for table in ("authenticators", "recovery_codes", "sessions"):
+                connection.execute(f"DELETE FROM {table} WHERE user_id = %s", user)
+            connection.execute("INSERT INTO outbox (kind, user_id) VALUES ('mfa-off', %s)", user)
+        return user is not None
+
+
 def broken_audit_links(conninfo: str) -> list[dict[str, Any]]:
     """Where the chains of audit events do not hold any more, the first broken link of each owner first.
 
@@ -20,6 +39,18 @@ def broken_audit_links(conninfo: str) -> list[dict[str, Any]]:
     """
     with psycopg.connect(conninfo, row_factory=dict_row) as connection:
         return connection.execute("SELECT owner_id, number, event_id, reason FROM broken_audit_links()").fetchall()
+
+
+def send_again(conninfo: str) -> int:
+    """Makes the mails that were set aside due again; returns how many."""
+    with psycopg.connect(conninfo) as connection:
+        return connection.execute(
+            """
+            UPDATE outbox
+               SET state = 'pending', attempts = 0, due_at = now(), finished_at = NULL
+             WHERE state = 'failed' AND webhook_id IS NULL
+            """
+        ).rowcount
 
 
 def delete_doctor(conninfo: str, id: int, batch: int = 500) -> int:

@@ -6,7 +6,9 @@ from typing import Literal
 from aws_lambda_powertools import single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 
-Metric = Literal["Logins", "FailedLogins", "Refusals", "ServerErrors", "UnavailableKeys", "MigrationFailures"]
+Metric = Literal[
+    "Logins", "FailedLogins", "Refusals", "ServerErrors", "UnavailableKeys", "MigrationFailures", "SetAside"
+]
 
 
 def count(metric: Metric) -> None:

@@ -15,10 +15,13 @@ class Settings:
     bcrypt_cost: int = 12
     token_keys_secret_id: str = "healthcare/token-keys"
     video_secret_id: str = "healthcare/video"
+    data_keys_secret_id: str = "healthcare/data-keys"
+    admin_second_factor: str = "optional"  # or `required`
     token_issuer: str = "healthcare"
     access_token_lifetime: int = 15 * 60
     session_idle_lifetime: int = 30 * 24 * 3600
     session_lifetime: int = 90 * 24 * 3600
+    mail_from: str = ""  # nothing is sent by mail without it
 
 
 @cache

@@ -19,6 +19,7 @@ STATUS: Mapping[type[Refusal], int] = {
     errors.Forbidden: 403,
     errors.NotFound: 404,
     errors.Conflict: 409,
+    errors.Gone: 410,
     errors.Stale: 412,
     errors.BodyTooLarge: 413,
     errors.UnsupportedMediaType: 415,

@@ -8,6 +8,7 @@ A handler's parameters are filled by their names:
 - `query`: the query string, as the pydantic model of its annotation;
 - `if_match`: the versions in If-Match, None when it was not sent or is `*`;
 - `source_ip`: the client's address;
+- `user_agent`: what its program calls itself, as far as it can be shown;
 - any other: the path parameter of that name.
 """
 

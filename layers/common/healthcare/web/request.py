@@ -110,6 +110,8 @@ class Request:
             raise Invalid(problems[:PROBLEMS_SHOWN])
         if "source_ip" in names:
             arguments["source_ip"] = self._context["identity"]["sourceIp"]
+        if "user_agent" in names:
+            arguments["user_agent"] = "".join(filter(str.isprintable, self._headers.get("user-agent", "")))[:400]
         return arguments
 
     def idempotency_key(self) -> str | None:

@@ -1,0 +1,106 @@
+"""Every mail, in words.
+
+Nothing in them comes from a request, and none says what a visit is about or who the patient is.
+"""
+
+from datetime import UTC, datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from html import escape
+from os import environ
+from typing import NamedTuple
+
+_IGNORE = "If that was not you, there is nothing to do: without the link nothing changes."
+
+
+class _Words(NamedTuple):
+    subject: str
+    paragraphs: tuple[str, ...]
+    link: tuple[str, str] | None = None  # the words on it, and its path at AppUrl
+
+
+_WORDS = {
+    "verify": _Words(
+        "Confirm your e-mail address",
+        ("Please confirm that this address is yours. The link is good for 30 minutes and for one use.", _IGNORE),
+        ("Confirm this address", "verify"),
+    ),
+    "reset": _Words(
+        "Set a new password",
+        (
+            "Somebody asked to set a new password for your account. The link is good for 30 minutes and for one use.",
+            "If that was not you, there is nothing to do: your password stays as it is.",
+        ),
+        ("Set a new password", "reset"),
+    ),
+    "change": _Words(
+        "Confirm your new e-mail address",
+        (
+            "Please confirm that your account shall use this address. The link is good for 30 minutes and for one use.",
+            _IGNORE,
+        ),
+        ("Use this address", "verify"),
+    ),
+    "change-notice": _Words(
+        "Your e-mail address is about to change",
+        (
+            "Somebody who knows your password asked to use another e-mail address for your account.",
+            "It changes once the new address has been confirmed.",
+            "If that was not you, change your password now.",
+        ),
+    ),
+    "password-changed": _Words(
+        "Your password has been changed",
+        (
+            "The password of your account has been changed, and every device has been logged out.",
+            "If that was not you, set a new password with “Forgot password” now.",
+        ),
+    ),
+    "mfa-on": _Words(
+        "Your account has a second factor now",
+        (
+            "From now on, logging in takes a code of your authenticator app or a recovery code.",
+            "If that was not you, set a new password with “Forgot password” and ask whoever runs this service.",
+        ),
+    ),
+    "mfa-off": _Words(
+        "Your account has no second factor any more",
+        (
+            "The second factor of your account has been turned off.",
+            "If that was not you, set a new password with “Forgot password” now.",
+        ),
+    ),
+}
+
+
+def written(kind: str, id: int, to: str, token: str | None) -> EmailMessage:
+    """The id is the message's, and the same when it is sent again. Raises ValueError for what is no address."""
+    words = _WORDS[kind]
+    mail = EmailMessage()
+    mail["From"] = environ["MAIL_FROM"]
+    mail["To"] = Address(addr_spec=to)
+    mail["Subject"] = words.subject
+    mail["Date"] = datetime.now(UTC)
+    mail["Message-ID"] = f"<{id}@{environ['MAIL_FROM'].rpartition('@')[2].rstrip('>')}>"
+    mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office notice answers it
+    url = f"{environ['APP_URL']}/{words.link[1]}#token={token}" if words.link else ""
+    mail.set_content("\n\n".join([*words.paragraphs[:1], *([url] if url else []), *words.paragraphs[1:]]) + "\n")
+    mail.add_alternative(_html(words, url), subtype="html")
+    return mail
+
+
+def _html(words: _Words, url: str) -> str:
+    first, *others = (f'<p style="margin:0 0 16px">{escape(paragraph)}</p>' for paragraph in words.paragraphs)
+    button = (
+        f'<p style="margin:0 0 16px"><a href="{escape(url)}" style="display:inline-block;padding:12px 20px;'
+        f'border-radius:6px;background:#0b5cad;color:#ffffff;text-decoration:none">{escape(words.link[0])}</a></p>'
+        if words.link
+        else ""
+    )
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(words.subject)}</title></head>'
+        '<body style="margin:0;padding:24px;background:#f4f6f8;color:#1b1f23;font:16px/1.5 system-ui,sans-serif">'
+        '<main style="max-width:520px;margin:0 auto;padding:32px;background:#ffffff;border-radius:8px">'
+        f'<h1 style="margin:0 0 16px;font-size:20px">{escape(words.subject)}</h1>{first}{button}{"".join(others)}'
+        "</main></body></html>"
+    )

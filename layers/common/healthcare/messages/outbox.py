@@ -1,0 +1,190 @@
+"""The outbox, as the sender sees it: what is due is claimed with a lease, sent outside the network, and settled.
+
+At least once: whoever does not settle in time is followed by another, who sends a message of the same id.
+"""
+
+import json
+from base64 import urlsafe_b64encode
+from collections.abc import Sequence
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, Literal
+
+from healthcare.database.connection import Database
+from healthcare.fields import Output
+from healthcare.platform import tokens
+from healthcare.platform.metrics import count
+from healthcare.platform.settings import settings
+
+_PROVE_SOMETHING = ("reset", "verify", "change")
+
+
+class Message(Output):
+    id: int
+    attempt: int
+    kind: str
+    address: str
+    token: str | None = None
+    created_at: datetime
+
+
+class Messages(Output):
+    items: list[Message]
+
+
+class Settlement(Output):
+    id: int
+    attempt: int
+    outcome: Literal["sent", "failed", "hopeless"]
+    answer: int | None = None
+
+
+class _Claimed(Output):
+    id: int
+    attempts: int
+    kind: str
+    user_id: int | None
+    address: str | None
+    created_at: datetime
+
+
+class _Alive(Output):
+    id: int
+
+
+class _Settled(Output):
+    state: str
+
+
+def claim(db: Database, wanted: int) -> Messages:
+    """Up to `wanted` messages, which nobody else gets for a minute. What reaches nobody any more is dropped."""
+    with db.transaction() as transaction:
+        claimed = db.rows(
+            _Claimed,
+            """
+            SELECT m.id, m.attempts, m.kind, m.user_id, m.created_at,
+                   CASE WHEN s.address IS NULL THEN given END AS address
+              FROM claim_messages(%(wanted)s) m
+              LEFT JOIN users u ON u.id = m.user_id
+              LEFT JOIN mailed_tokens t ON t.user_id = m.user_id AND t.message_id = m.id AND t.purpose = 'change'
+             CROSS JOIN LATERAL (
+                   SELECT CASE m.kind WHEN 'change' THEN t.email ELSE u.email END AS given) AS a
+              LEFT JOIN suppressed_addresses s ON s.address = address_hash(given)
+            """,
+            wanted=wanted,
+        )
+        sendable = [message for message in claimed if message.address and settings().mail_from]
+        proofs = _with_tokens(db, [message for message in sendable if message.kind in _PROVE_SOMETHING])
+        items = [
+            Message(attempt=message.attempts, token=proofs.get(message.id), **dict(message))
+            for message in sendable
+            if message.id in proofs or message.kind not in _PROVE_SOMETHING
+        ]
+        transaction.finish(
+            """
+            DELETE FROM outbox
+             WHERE id = ANY (%(dropped)s)
+            """,
+            dropped=list({message.id for message in claimed} - {item.id for item in items}),
+        )
+    return Messages(items=items)
+
+
+def _with_tokens(db: Database, messages: Sequence[_Claimed]) -> dict[int, str]:
+    """The tokens of those that may still prove something; the same again for a message that is sent again.
+
+    A message loses to a newer one of its kind, and its token lives for half an hour from the first time it was sent.
+    """
+    made = {message.id: _token(message.id) for message in messages}
+    alive = db.rows(
+        _Alive,
+        """
+        WITH written AS (
+            INSERT INTO mailed_tokens AS t (user_id, purpose, message_id, token_hash, expires_at)
+            SELECT DISTINCT ON (user_id, kind) user_id, kind, id, token_hash, now() + interval '30 minutes'
+              FROM unnest(%(ids)s::bigint[], %(users)s::bigint[], %(kinds)s::text[], %(hashes)s::bytea[])
+                   AS m (id, user_id, kind, token_hash)
+             ORDER BY user_id, kind, id DESC
+            ON CONFLICT (user_id, purpose) DO UPDATE
+               SET message_id = excluded.message_id, token_hash = excluded.token_hash, used_at = NULL,
+                   expires_at = coalesce(CASE t.message_id WHEN excluded.message_id THEN t.expires_at END,
+                                         excluded.expires_at)
+             WHERE t.message_id < excluded.message_id OR t.message_id = excluded.message_id AND t.used_at IS NULL
+            RETURNING message_id, user_id, purpose, expires_at
+        )
+        SELECT message_id AS id
+          FROM written w
+          JOIN users u ON u.id = w.user_id
+         WHERE w.expires_at > now() AND NOT (w.purpose = 'verify' AND u.email_verified)
+        """,
+        ids=list(made),
+        users=[message.user_id for message in messages],
+        kinds=[message.kind for message in messages],
+        hashes=[token_hash(token) for token in made.values()],
+    )
+    return {row.id: made[row.id] for row in alive}
+
+
+def settle(db: Database, settlements: Sequence[Settlement]) -> None:
+    """What failed waits for its next attempt. What is hopeless, or has had all of them, is set aside.
+
+    Of a message that somebody else has claimed since, only that it was sent is news.
+    """
+    settled = db.rows(
+        _Settled,
+        """
+        UPDATE outbox o
+           SET state = next.state,
+               due_at = now() + coalesce(retry_after(o.attempts), interval '0'),
+               finished_at = CASE WHEN next.state <> 'pending' THEN now() END,
+               is_claimed = false,
+               answer = s.answer
+          FROM jsonb_to_recordset(%(settlements)s) AS s (id bigint, attempt integer, outcome text, answer integer)
+         CROSS JOIN LATERAL (
+               SELECT CASE WHEN s.outcome = 'sent' THEN 'sent'
+                           WHEN s.outcome = 'hopeless' OR retry_after(s.attempt) IS NULL THEN 'failed'
+                           ELSE 'pending' END AS state) AS next
+         WHERE o.id = s.id AND o.state = 'pending' AND (s.outcome = 'sent' OR o.attempts = s.attempt)
+        RETURNING o.state
+        """,
+        settlements=json.dumps([dict(settlement) for settlement in settlements]),
+    )
+    for message in settled:
+        if message.state == "failed":
+            count("SetAside")
+
+
+def sweep(db: Database) -> None:
+    db.execute("SELECT forget_messages()")
+
+
+def suppress(db: Database, addresses: Sequence[str]) -> None:
+    """No mail goes to them any more."""
+    db.execute(
+        """
+        INSERT INTO suppressed_addresses (address)
+        SELECT address_hash(address) FROM unnest(%(addresses)s::text[]) AS address
+        ON CONFLICT DO NOTHING
+        """,
+        addresses=list(addresses),
+    )
+
+
+def token_hash(token: str) -> bytes:
+    """256 bits that nobody can guess need nothing slower."""
+    return sha256(token.encode()).digest()
+
+
+def _token(message_id: int) -> str:
+    """Derived, so that the outbox needs to keep none."""
+    return urlsafe_b64encode(tokens.keys().derived("mail", str(message_id).encode())[0]).rstrip(b"=").decode()
+
+
+def complaining(notification: dict[str, Any]) -> list[str]:
+    """The addresses that a notification of SES names for good: bounces that may pass do not count."""
+    match notification:
+        case {"eventType": "Bounce", "bounce": {"bounceType": "Permanent", "bouncedRecipients": recipients}}:
+            return [recipient["emailAddress"] for recipient in recipients]
+        case {"eventType": "Complaint", "complaint": {"complainedRecipients": recipients}}:
+            return [recipient["emailAddress"] for recipient in recipients]
+    return []

@@ -1,0 +1,250 @@
+"""What is to be told is written with what makes it true, and sent at least once."""
+
+import json
+import sys
+import threading
+from collections import Counter
+from functools import partial
+from types import FrameType
+from typing import Any
+
+import boto3
+import psycopg
+import pytest
+
+from tests.conftest import Database, LogLines, Post
+from tests.gateway import Client
+
+
+def _overdue(database: Database) -> None:
+    """Leases and waits end."""
+    with database.connect() as connection:
+        connection.execute("UPDATE outbox SET due_at = now() WHERE state = 'pending'")
+
+
+def _claim(gateway: Any, wanted: int = 100) -> list[dict[str, Any]]:
+    claimed: list[dict[str, Any]] = gateway.environments["outbox"].invoke({"claim": wanted})
+    return claimed
+
+
+def _settle(gateway: Any, *messages: dict[str, Any], outcome: str) -> None:
+    settlements = [{"id": m["id"], "attempt": m["attempt"], "outcome": outcome} for m in messages]
+    gateway.environments["outbox"].invoke({"settle": settlements})
+
+
+def test_what_is_rolled_back_tells_nobody(ann: Client, post: Post, database: Database) -> None:
+    post.send()
+    with database.connect() as connection, connection.transaction(force_rollback=True):
+        connection.execute("SELECT request_mail('verify', %s, %s)", [ann.user["id"], ann.user["email"]])
+    assert post.send() == []
+    assert database.value("SELECT count(*) FROM outbox WHERE state = 'pending'") == 0
+
+
+def test_the_outbox_holds_ids_and_no_address_or_token(ann: Client, post: Post, database: Database) -> None:
+    post.send()
+    stored = str(database.value("SELECT string_agg(o::text, ' ') FROM outbox o"))
+    assert ann.user["email"] not in stored
+    assert post.token(ann) not in stored
+    tokens = str(database.value("SELECT string_agg(t::text, ' ') FROM mailed_tokens t"))
+    assert post.token(ann) not in tokens
+
+
+def test_a_message_is_sent_once_when_all_goes_well(ann: Client, bob: Client, post: Post, database: Database) -> None:
+    assert {mail["To"] for mail in post.send()} == {ann.user["email"], bob.user["email"]}
+    _overdue(database)
+    assert post.send() == []
+    assert database.value("SELECT array_agg(DISTINCT state) FROM outbox") == ["sent"]
+
+
+def test_two_senders_at_once_get_different_messages(ann: Client, bob: Client, database: Database) -> None:
+    connect = partial(database.connect, "healthcare_sender")
+    with connect() as one, connect() as other, one.transaction(), other.transaction():
+        first = one.execute("SELECT id FROM claim_messages(1)").fetchall()
+        second = other.execute("SELECT id FROM claim_messages(5)").fetchall()
+    assert len(first) == len(second) == 1
+    assert first != second
+
+
+def test_a_claimed_message_is_nobody_elses_until_its_lease_ends(ann: Client, database: Database) -> None:
+    (first,) = _claim(ann.gateway)
+    assert _claim(ann.gateway) == []
+    _overdue(database)
+    (again,) = _claim(ann.gateway)
+    assert again == first | {"attempt": 2}  # also the same token
+
+
+def test_a_sender_that_comes_late_does_not_spoil_what_another_does(ann: Client, database: Database) -> None:
+    (late,) = _claim(ann.gateway)
+    _overdue(database)
+    (current,) = _claim(ann.gateway)
+    _settle(ann.gateway, late, outcome="failed")
+    assert database.value("SELECT is_claimed FROM outbox") is True
+    _settle(ann.gateway, late, outcome="sent")  # it was sent, so that the other one only sends it again
+    _settle(ann.gateway, current, outcome="failed")
+    assert database.value("SELECT state FROM outbox") == "sent"
+
+
+def test_what_fails_waits_longer_and_longer_and_is_set_aside_at_last(
+    ann: Client, database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waits = []
+    for _ in range(9):
+        (message,) = _claim(ann.gateway)
+        _settle(ann.gateway, message, outcome="failed")
+        waits.append(database.value("SELECT extract(epoch FROM due_at - now())::integer FROM outbox"))
+        with database.connect() as connection:  # the link of a mail would be too old after half an hour
+            connection.execute("UPDATE mailed_tokens SET expires_at = now() + interval '1 hour'")
+        _overdue(database)
+    assert waits == [5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400]
+    (message,) = _claim(ann.gateway)
+    _settle(ann.gateway, message, outcome="failed")
+    assert database.value("SELECT state FROM outbox") == "failed"
+    assert _claim(ann.gateway) == []
+    assert capsys.readouterr().out.count('"SetAside":[1.0]') == 1
+
+
+def test_a_mail_whose_link_is_too_old_is_not_sent_any_more(ann: Client, post: Post, database: Database) -> None:
+    _claim(ann.gateway)
+    with database.connect() as connection:
+        connection.execute("UPDATE mailed_tokens SET expires_at = now()")
+    _overdue(database)
+    assert post.send() == []
+    assert database.value("SELECT count(*) FROM outbox") == 0
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("after", range(1, 40))
+def test_a_sender_that_is_killed_at_any_line_leaves_nothing_unsent_and_no_second_id(
+    ann: Client, bob: Client, post: Post, database: Database, after: int
+) -> None:
+    sender = post._environments["sender"]
+    code = sender.app.lambda_handler.__wrapped__.__code__
+    others = {sender.app._outbox.__code__, sender.app._sent.__code__, sender.app._send_mail.__code__}
+    lines = 0
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal lines
+        if frame.f_code is not code and frame.f_code not in others:
+            return None
+        if event == "line":
+            lines += 1
+            if lines == after:
+                raise Killed
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    threading.settrace(trace)
+    try:
+        sender.invoke({})
+    except Killed:
+        pass
+    finally:
+        sys.settrace(before)
+        threading.settrace(None)  # type: ignore[arg-type]
+    _overdue(database)
+    post.send()
+    sent = Counter((mail["To"], mail["Message-ID"]) for mail in post.mails())
+    assert {to for to, _ in sent} == {ann.user["email"], bob.user["email"]}
+    assert len(sent) == 2
+    assert database.value("SELECT array_agg(DISTINCT state) FROM outbox") == ["sent"]
+
+
+def test_an_outbox_that_fails_makes_the_sender_fail_and_nothing_is_lost(
+    ann: Client, post: Post, database: Database
+) -> None:
+    with database.connect() as connection:
+        connection.execute("ALTER ROLE healthcare_sender NOLOGIN")
+        post._environments["outbox"].disconnect()
+        with pytest.raises(RuntimeError):
+            post.send()
+        connection.execute("ALTER ROLE healthcare_sender LOGIN")
+    assert len(post.send()) == 1
+
+
+def test_no_mail_goes_to_an_address_that_bounced_or_complained(ann: Client, bob: Client, post: Post) -> None:
+    bounce = {
+        "eventType": "Bounce",
+        "bounce": {"bounceType": "Permanent", "bouncedRecipients": [{"emailAddress": ann.user["email"].upper()}]},
+    }
+    complaint = {"eventType": "Complaint", "complaint": {"complainedRecipients": [{"emailAddress": "x@example.org"}]}}
+    passing = {
+        "eventType": "Bounce",
+        "bounce": {"bounceType": "Transient", "bouncedRecipients": [{"emailAddress": bob.user["email"]}]},
+    }
+    records = [{"Sns": {"Message": json.dumps(message)}} for message in (bounce, complaint, passing)]
+    for _ in range(2):  # SNS delivers at least once
+        ann.gateway.environments["outbox"].invoke({"Records": records})
+    assert [mail["To"] for mail in post.send()] == [bob.user["email"]]
+
+
+def test_what_ses_refuses_for_good_is_set_aside_until_an_operator_sends_it_again(
+    ann: Client, post: Post, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boto3.client("sesv2").delete_email_identity(EmailIdentity="no-reply@example.net")
+    try:
+        assert post.send() == []
+    finally:
+        boto3.client("sesv2").create_email_identity(EmailIdentity="no-reply@example.net")
+    assert database.value("SELECT state FROM outbox") == "failed"
+    monkeypatch.setenv("PGUSER", "healthcare_owner")
+    assert post._environments["migrate"].app.lambda_handler({"send_again": True}, None) == {"mails": 1}
+    assert [mail["To"] for mail in post.send()] == [ann.user["email"]]
+
+
+def test_without_an_address_to_send_from_nothing_is_sent(
+    ann: Client, post: Post, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("auth", "outbox"):
+        settings = ann.gateway.environments[name].modules["healthcare.platform.settings"].settings
+        monkeypatch.setenv("MAIL_FROM", "")
+        settings.cache_clear()
+    try:
+        assert post.send() == []
+        ann.post("/api/auth/forgot", {"email": ann.user["email"]}).refuse(503, "mail-not-configured")
+        ann.post("/api/auth/verification", {}).refuse(503, "mail-not-configured")
+    finally:
+        monkeypatch.undo()
+        for name in ("auth", "outbox"):
+            ann.gateway.environments[name].modules["healthcare.platform.settings"].settings.cache_clear()
+    assert database.value("SELECT count(*) FROM outbox") == 0
+
+
+def test_what_was_settled_a_month_ago_is_swept_out(ann: Client, post: Post, database: Database) -> None:
+    post.send()
+    with database.connect() as connection:
+        connection.execute("UPDATE outbox SET finished_at = now() - interval '31 days'")
+        connection.execute("UPDATE mail_requests SET recent = ARRAY[now() - interval '2 hours']")
+    post.send()
+    assert database.value("SELECT count(*) FROM outbox") == 0
+    assert database.value("SELECT count(*) FROM mail_requests") == 0
+
+
+def test_nothing_that_is_sent_gets_into_a_log(ann: Client, post: Post, anonymous: Client, log_lines: LogLines) -> None:
+    anonymous.post("/api/auth/forgot", {"email": ann.user["email"]}).expect(202)
+    post.send()
+    token = post.token(ann)
+    anonymous.post("/api/auth/reset", {"token": token, "new_password": "battery staple"}).expect(204)
+    post.send()
+    logged = json.dumps(log_lines())
+    assert token not in logged
+    assert ann.user["email"] not in logged
+    assert len(post.mails()) == 3
+
+
+def test_the_sender_role_sees_no_more_than_it_sends(ann: Client, database: Database) -> None:
+    with database.connect("healthcare_sender") as connection:
+        for statement in (
+            "SELECT password_hash FROM users",
+            "SELECT name FROM users",
+            "SELECT id FROM patients",
+            "SELECT id FROM sessions",
+            "UPDATE users SET email = 'x@example.org'",
+            "INSERT INTO outbox (kind) VALUES ('reset')",
+            "SELECT recent FROM mail_requests",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement)
