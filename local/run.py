@@ -21,7 +21,17 @@ from local.environments.function import Environment, Function, InvocationFailed
 from local.environments.pool import Pool
 from local.environments.process import ProcessEnvironment
 from local.gateway.server import Server
-from local.settings import DUMMY_ACCOUNT, NAMES_IN_AWS, PROJECT, TEMPLATE, CannotStart, Settings, isolate, read
+from local.settings import (
+    DUMMY_ACCOUNT,
+    MAIL_FROM,
+    NAMES_IN_AWS,
+    PROJECT,
+    TEMPLATE,
+    CannotStart,
+    Settings,
+    isolate,
+    read,
+)
 from local.watch import reload_edited
 
 if TYPE_CHECKING:

@@ -982,7 +982,7 @@ def test_the_costs_are_those_of_what_is_deployed() -> None:
         assert bool(factors["Dashboard"]) == ("AWS::CloudWatch::Dashboard" in kinds)
         rules = deployed.resources.get("WebFirewallRules", {}).get("Properties", {}).get("Rules", [])
         assert factors["AWS WAF"] == (f"5 + {len(rules)}" if rules else "")
-        assert (kinds.count("AWS::KMS::Key"), kinds.count("AWS::SecretsManager::Secret")) == (1, 2)  # and RDS's own
+        assert (kinds.count("AWS::KMS::Key"), kinds.count("AWS::SecretsManager::Secret")) == (1, 3)  # and RDS's own
         assert kinds.count("AWS::RDS::DBInstance") == (2 if deployed is deployment("production") else 1)
 
 
