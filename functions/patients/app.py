@@ -1,8 +1,8 @@
 from healthcare import doctors, patients
 from healthcare.database.connection import Database
 from healthcare.doctors import Doctor
-from healthcare.fields import IdText, Page, PageQuery
-from healthcare.patients import NewPatient, Patient, PatientChange, PatientQuery
+from healthcare.fields import IdText, Page, PageQuery, SearchQuery
+from healthcare.patients import NewPatient, Patient, PatientChange
 from healthcare.web.api import Api
 
 api = Api()
@@ -15,7 +15,7 @@ def create_patient(db: Database, body: NewPatient) -> Patient:
 
 
 @api.route("GET", "/api/patients")
-def list_patients(db: Database, query: PatientQuery) -> Page[Patient]:
+def list_patients(db: Database, query: SearchQuery) -> Page[Patient]:
     """List your patients"""
     return patients.search(db, query)
 

@@ -2,8 +2,7 @@ from healthcare import appointments, practice, video
 from healthcare.appointments import Appointment, CalendarQuery, Cancellation, TooLate, WrongStatus
 from healthcare.database.connection import Database
 from healthcare.doctors import Doctor
-from healthcare.fields import IdText, Page
-from healthcare.patients import PatientQuery
+from healthcare.fields import IdText, Page, SearchQuery
 from healthcare.practice import NoPractice, OpenedPatient
 from healthcare.video import Entry, NotAVideoVisit, NotOpen, VideoNotConfigured
 from healthcare.web.api import Api
@@ -75,7 +74,7 @@ def join_calendar_appointment(db: Database, id: IdText) -> Entry:
 
 
 @api.route("GET", "/api/practice/patients", refusals=[NoPractice])
-def list_opened_patients(db: Database, query: PatientQuery) -> Page[OpenedPatient]:
+def list_opened_patients(db: Database, query: SearchQuery) -> Page[OpenedPatient]:
     """List the patients that are opened to you"""
     return practice.search_patients(db, query)
 

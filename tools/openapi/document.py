@@ -274,8 +274,9 @@ def _parameters(route: Route, has_etag: bool) -> Iterator[Json]:
         schema = type_.json_schema(schema_generator=_Schemas)
         description = f"The {named_by(route, name)}'s id."
         yield {"name": name, "in": "path", "required": True, "description": description, "schema": schema, "example": 1}
+    shared = [*_query_parameters(PageQuery)]
     for parameter in _query_parameters(route.query):
-        is_shared = parameter["name"] in PageQuery.model_fields and issubclass(route.query, PageQuery)
+        is_shared = parameter in shared
         yield {"$ref": f"#/components/parameters/{parameter['name'].capitalize()}"} if is_shared else parameter
     headers = {
         "ActingFor": route.takes_acting_for,

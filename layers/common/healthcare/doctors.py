@@ -10,16 +10,18 @@ from healthcare.errors import AccountGone, Conflict, Forbidden, NotFound, Refusa
 from healthcare.fields import (
     Email,
     FilterText,
+    Found,
     Input,
     Name,
     Output,
     Page,
     PageQuery,
     Phone,
-    Row,
-    SearchText,
+    SearchQuery,
     Specialty,
+    encode_word_cursor,
     page,
+    too_many_words,
     unchanged,
 )
 from healthcare.patients import PatientNotFound
@@ -43,7 +45,7 @@ class DoctorChange(NewDoctor, json_schema_extra={"examples": [{"specialty": "Pae
     verified: bool = unchanged("Only an admin may set it.")
 
 
-class Doctor(Row):
+class Doctor(Found):
     version: int = Field(exclude=True)
     name: str
     specialty: str
@@ -58,8 +60,7 @@ class Doctor(Row):
     updated_at: datetime
 
 
-class DoctorQuery(PageQuery):
-    q: SearchText | None = Field(None, description="Words of the name, each matched from its start, in any case.")
+class DoctorQuery(SearchQuery):
     specialty: FilterText | None = Field(None, description="The whole specialty, in any case.")
 
 
@@ -130,22 +131,63 @@ def get(db: Database, id: int) -> Doctor:
 
 
 def search(db: Database, query: DoctorQuery) -> Page[Doctor]:
-    doctors = db.rows(
-        Doctor,
-        f"""
-        SELECT {COLUMNS}
-          FROM doctors
-         WHERE id > coalesce(%(cursor)s, 0)
-           AND (nullif(%(specialty)s, '') IS NULL OR specialty_key = lower(%(specialty)s))
-           AND (search_words(%(q)s) IS NULL OR id = ANY ((
-                SELECT search_doctors(search_words(%(q)s), lower(nullif(%(specialty)s, '')), coalesce(%(cursor)s, 0),
-                                      %(limit)s + 1))::bigint[]))
-         ORDER BY id
-         LIMIT %(limit)s + 1
-        """,
-        **dict(query),
-    )
-    return page(Doctor, doctors, query)
+    if query.q is None:
+        doctors = db.rows(
+            Doctor,
+            f"""
+            SELECT {COLUMNS}
+              FROM doctors
+             WHERE id > %(after)s
+               AND (%(specialty)s IS NULL OR specialty_key = lower(%(specialty)s))
+             ORDER BY id
+             LIMIT %(limit)s + 1
+            """,
+            specialty=query.specialty or None,
+            after=query.after.id,
+            limit=query.limit,
+        )
+    else:
+        # As patients.search().
+        doctors = db.rows(
+            Doctor,
+            f"""
+            WITH terms AS (
+                 SELECT term FROM string_to_table(search_words(%(q)s), ' ') AS term),
+                 rarest AS (
+                 SELECT term
+                   FROM terms
+                  ORDER BY starts_with(%(word)s, term) DESC,
+                           CASE WHEN %(word)s = '' AND search_words(%(q)s) LIKE '%% %%' THEN (
+                                SELECT count(*)
+                                  FROM (SELECT
+                                          FROM doctor_words
+                                         WHERE word >= term AND word < term || chr(1114111)
+                                           AND (%(specialty)s IS NULL OR specialty_key = lower(%(specialty)s))
+                                         LIMIT 1000) AS hit) END,
+                           length(term) DESC
+                  LIMIT 1)
+            SELECT {COLUMNS}, word
+              FROM (SELECT word, doctor_id
+                      FROM doctor_words
+                     WHERE (word, doctor_id) > ((SELECT greatest(term COLLATE "C", %(word)s) FROM rarest), %(after)s)
+                       AND word < (SELECT term || chr(1114111) FROM rarest)
+                       AND (%(specialty)s IS NULL OR specialty_key = lower(%(specialty)s))
+                       AND ' ' || words LIKE ALL (ARRAY(SELECT '%% ' || term || '%%' FROM terms))
+                       AND strpos(' ' || words, ' ' || word) = strpos(' ' || words, (SELECT ' ' || term FROM rarest))
+                     ORDER BY word, doctor_id
+                     LIMIT %(limit)s + 1) AS found
+              JOIN doctors ON id = doctor_id
+             WHERE search_words(%(q)s)::search_query IS NOT NULL
+             ORDER BY word, id
+            """,
+            q=query.q,
+            specialty=query.specialty or None,
+            word=query.after.word,
+            after=query.after.id,
+            limit=query.limit,
+            constraints={"few_words": too_many_words},
+        )
+    return page(Doctor, doctors, query, cursor=encode_word_cursor)
 
 
 def of_patient(db: Database, patient_id: int, query: PageQuery) -> Page[Doctor]:

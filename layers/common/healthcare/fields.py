@@ -11,8 +11,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType  # Python 3.12 has it in `typing`
 
+from healthcare.errors import Invalid
+
 MAX_ID = 2**63 - 1
-SEARCH_WORDS = 8
 
 # What no text holds: control characters, embeddings, overrides and isolates of the writing direction, and U+FFFD, which
 # takes the place of bytes that were no UTF-8. Longer texts may have line breaks and tabs.
@@ -103,12 +104,6 @@ def _says_something(value: str) -> str:
     return value
 
 
-def _few_words(value: str) -> str:
-    if len(re.findall(r"[^\W_]+", value)) > SEARCH_WORDS:
-        raise PydanticCustomError("too_many_words", f"Text should have at most {SEARCH_WORDS} words")
-    return value
-
-
 Id = Annotated[int, Field(gt=0, le=MAX_ID, strict=True, json_schema_extra={"format": "int64"})]
 """An id in a JSON body: a number, not a string of one."""
 
@@ -129,7 +124,6 @@ Reason = Annotated[str, _TRIMMED, StringConstraints(min_length=1, max_length=500
 Phone = Annotated[str, _TRIMMED, StringConstraints(max_length=32, pattern=PHONE), _NFC]
 Email = Annotated[str, _TRIMMED, StringConstraints(max_length=254, pattern=EMAIL), _NFC]
 FilterText = Annotated[str, _TRIMMED, StringConstraints(max_length=200, pattern=LINE), _NFC]
-SearchText = Annotated[FilterText, AfterValidator(_few_words)]
 DateOfBirth = Annotated[
     date,
     Field(ge=date(1800, 1, 1)),
@@ -192,10 +186,45 @@ TimeCursor = Annotated[
 """As `Cursor`, of a list in the order of time: before the id, whole seconds since the epoch as four bytes."""
 
 
+class WordAndId(NamedTuple):
+    word: str  # empty where the list is in the order of ids alone
+    id: int
+
+
+def _decode_word_cursor(value: object) -> WordAndId:
+    if not re.fullmatch(WORD_CURSOR, str(value)):
+        raise PydanticCustomError("cursor", "Input should be the next_cursor of an earlier page")
+    id_part, word_part = str(value)[:11], str(value)[11:]
+    # Whatever the bytes are, they become text that PostgreSQL takes.
+    word = urlsafe_b64decode(f"{word_part}===").decode(errors="replace").replace("\0", "")
+    return WordAndId(word, _decode_cursor(id_part))
+
+
+# A word of search_words() has 800 bytes at most.
+WORD_CURSOR = f"{CURSOR[:-1]}([A-Za-z0-9_-]{{4}}){{0,266}}([A-Za-z0-9_-]{{2,3}})?$"
+
+WordCursor = Annotated[
+    WordAndId,
+    BeforeValidator(_decode_word_cursor),
+    WithJsonSchema({"type": "string", "pattern": WORD_CURSOR, "maxLength": 1078}),
+]
+"""As `Cursor`, of a list that is in the order of words while it is searched: after the id, the word in base64url."""
+
+
 class Row(Output):
     """An item of lists, which are in the order of ids."""
 
     id: int
+
+
+class Found(Row):
+    """An item of lists that can be searched, which then are in the order of the words found."""
+
+    word: str = Field("", exclude=True)
+
+
+def encode_word_cursor(last: Found) -> str:
+    return encode_cursor(last.id) + urlsafe_b64encode(last.word.encode()).rstrip(b"=").decode()
 
 
 class OfPatient(Row):
@@ -216,6 +245,25 @@ class LimitQuery(Input):
 
 class PageQuery(LimitQuery):
     cursor: Annotated[Cursor | None, Field(description="The `next_cursor` of the page before.")] = None
+
+
+class SearchQuery(LimitQuery):
+    """Of a list of names. `after` is where its page begins."""
+
+    cursor: Annotated[WordCursor | None, Field(description="The `next_cursor` of the page before.")] = None
+    q: FilterText | None = Field(
+        None,
+        description="Up to 8 words of the name, each matched from its start, in any case. A word is a run of letters, "
+        "marks and numbers; without one nothing is found. With `q` the list is in the order of the words found.",
+    )
+
+    @property
+    def after(self) -> WordAndId:
+        return self.cursor or WordAndId("", 0)
+
+
+def too_many_words() -> Invalid:
+    return Invalid([("query/q", "Text should have at most 8 words")])
 
 
 class Page(Output, Generic[Item]):

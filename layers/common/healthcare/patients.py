@@ -11,15 +11,16 @@ from healthcare.fields import (
     Address,
     DateOfBirth,
     Email,
+    Found,
     Gender,
     Input,
     Name,
     Page,
-    PageQuery,
     Phone,
-    Row,
-    SearchText,
+    SearchQuery,
+    encode_word_cursor,
     page,
+    too_many_words,
     unchanged,
 )
 
@@ -39,7 +40,7 @@ class PatientChange(NewPatient, json_schema_extra={"examples": [{"phone": "+351 
     name: Name = unchanged()
 
 
-class Patient(Row):
+class Patient(Found):
     version: int = Field(exclude=True)
     name: str
     date_of_birth: date | None
@@ -78,10 +79,6 @@ class HasHistory(Conflict):
     detail = "This patient has a history, which is kept."
 
 
-class PatientQuery(PageQuery):
-    q: SearchText | None = Field(None, description="Words of the name, each matched from its start, in any case.")
-
-
 def create(db: Database, new: NewPatient) -> Patient:
     patient = db.row(
         Patient,
@@ -113,21 +110,61 @@ def get(db: Database, id: int) -> Patient:
     return patient
 
 
-def search(db: Database, query: PatientQuery) -> Page[Patient]:
-    patients = db.rows(
-        Patient,
-        f"""
-        SELECT {COLUMNS}
-          FROM patients
-         WHERE id > coalesce(%(cursor)s, 0)
-           AND (search_words(%(q)s) IS NULL OR id = ANY ((
-                SELECT search_patients(search_words(%(q)s), coalesce(%(cursor)s, 0), %(limit)s + 1))::bigint[]))
-         ORDER BY id
-         LIMIT %(limit)s + 1
-        """,
-        **dict(query),
-    )
-    return page(Patient, patients, query)
+def search(db: Database, query: SearchQuery) -> Page[Patient]:
+    if query.q is None:
+        patients = db.rows(
+            Patient,
+            f"""
+            SELECT {COLUMNS}
+              FROM patients
+             WHERE id > %(after)s
+             ORDER BY id
+             LIMIT %(limit)s + 1
+            """,
+            after=query.after.id,
+            limit=query.limit,
+        )
+    else:
+        # Rows come in the order of the rarest word: its beginning is a range of an index that has the other words of
+        # each name as well. On later pages it is the one that the cursor's word begins with. Hits are counted up to a
+        # thousand; the planner drops the count where it sees that there is one word, or a cursor.
+        patients = db.rows(
+            Patient,
+            f"""
+            WITH terms AS (
+                 SELECT term FROM string_to_table(search_words(%(q)s), ' ') AS term),
+                 rarest AS (
+                 SELECT term
+                   FROM terms
+                  ORDER BY starts_with(%(word)s, term) DESC,
+                           CASE WHEN %(word)s = '' AND search_words(%(q)s) LIKE '%% %%' THEN (
+                                SELECT count(*)
+                                  FROM (SELECT
+                                          FROM patient_words
+                                         WHERE word >= term AND word < term || chr(1114111)
+                                         LIMIT 1000) AS hit) END,
+                           length(term) DESC
+                  LIMIT 1)
+            SELECT {COLUMNS}, word
+              FROM (SELECT word, patient_id
+                      FROM patient_words
+                     WHERE (word, patient_id) > ((SELECT greatest(term COLLATE "C", %(word)s) FROM rarest), %(after)s)
+                       AND word < (SELECT term || chr(1114111) FROM rarest)
+                       AND ' ' || words LIKE ALL (ARRAY(SELECT '%% ' || term || '%%' FROM terms))
+                       AND strpos(' ' || words, ' ' || word) = strpos(' ' || words, (SELECT ' ' || term FROM rarest))
+                     ORDER BY word, patient_id
+                     LIMIT %(limit)s + 1) AS found
+              JOIN patients ON id = patient_id
+             WHERE search_words(%(q)s)::search_query IS NOT NULL
+             ORDER BY word, id
+            """,
+            q=query.q,
+            word=query.after.word,
+            after=query.after.id,
+            limit=query.limit,
+            constraints={"few_words": too_many_words},
+        )
+    return page(Patient, patients, query, cursor=encode_word_cursor)
 
 
 def update(db: Database, id: int, change: NewPatient | PatientChange, if_match: list[int] | None) -> Patient:

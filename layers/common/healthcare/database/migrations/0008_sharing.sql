@@ -207,17 +207,12 @@ CREATE POLICY opened ON patients FOR SELECT TO healthcare_doctor
               FROM mappings m
              WHERE m.owner_id = patients.owner_id AND m.patient_id = patients.id
                AND m.doctor_id = (SELECT acting_doctor())) <> 'none');
-CREATE POLICY opened ON patient_words FOR SELECT TO healthcare_doctor
-    USING ((SELECT access
-              FROM mappings m
-             WHERE m.owner_id = patient_words.owner_id AND m.patient_id = patient_words.patient_id
-               AND m.doctor_id = (SELECT acting_doctor())) <> 'none');
 CREATE POLICY own_account ON idempotency_keys TO healthcare_doctor USING (user_id = (SELECT app_user_id()));
 
-GRANT SELECT ON doctors, mappings, patients, patient_words, idempotency_keys TO healthcare_doctor;
+GRANT SELECT ON doctors, mappings, patients, idempotency_keys TO healthcare_doctor;
 GRANT INSERT (user_id, actor_id, key, fingerprint), UPDATE (fingerprint, response, created_at) ON idempotency_keys
    TO healthcare_doctor;
-GRANT EXECUTE ON FUNCTION search_words, forget_idempotency_keys TO healthcare_doctor;
+GRANT EXECUTE ON FUNCTION forget_idempotency_keys TO healthcare_doctor;
 
 
 -- Invitations -------------------------------------------------------------------------------------------------------
