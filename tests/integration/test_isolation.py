@@ -354,19 +354,8 @@ def _act_as(connection: psycopg.Connection, client: Client, role: str = "user") 
 
 
 PROTECTED = (
-    "invitations",
-    "my_delegates",
-    "my_owners",
-    "patients",
-    "patient_words",
-    "doctors",
-    "doctor_words",
-    "mappings",
-    "hours",
-    "closures",
-    "appointments",
-    "idempotency_keys",
-    "audit_events",
+    *("patients", "patient_words", "doctors", "doctor_words", "mappings", "hours", "closures", "appointments"),
+    *("invitations", "idempotency_keys", "audit_events"),
 )
 
 
@@ -375,6 +364,7 @@ def test_a_statement_without_act_as_sees_no_row(
     ann: Client, world: dict[str, int], api_role: psycopg.Connection, table: str, database: Database
 ) -> None:
     ann.post("/api/patients", {"name": "Keyed"}, headers={"Idempotency-Key": "key"}).expect(201)
+    ann.create("/api/invitations", kind="delegate", access="read")
     assert database.value(f"SELECT count(*) > 0 FROM {table}")
     assert api_role.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
 
@@ -410,7 +400,6 @@ BEYOND_THE_API_ROLE = (
     "INSERT INTO doctors (created_by, name, specialty) VALUES (%(ann)s, 'in her name', 'x')",
     "UPDATE doctors SET created_by = %(bob)s",
     "UPDATE doctors SET account_id = %(bob)s",
-    "UPDATE doctors SET verified = true",
     "INSERT INTO doctors (created_by, name, specialty, verified) VALUES (%(bob)s, 'x', 'x', true)",
     "SELECT id FROM delegates",
     "INSERT INTO delegates (owner_id, user_id, access) VALUES (%(ann)s, %(bob)s, 'write')",
@@ -485,6 +474,7 @@ def test_the_api_role_cannot(
 ON_ALL_ROWS = (
     "UPDATE patients SET name = 'Bob was here'",
     "UPDATE doctors SET name = 'Bob was here'",
+    "UPDATE doctors SET verified = true",
     "UPDATE idempotency_keys SET response = 'Bob was here'",
     "DELETE FROM patients",
     "DELETE FROM doctors",
@@ -597,6 +587,29 @@ def test_acting_for_an_owner_takes_a_delegation_and_lends_no_role(
         settings = api_role.execute("SELECT app_user_id(), app_actor_id(), app_role()").fetchone()
         assert settings == (opened_world["bob"], opened_world["eve"], "user")
     assert api_role.execute("SELECT app_user_id(), app_actor_id(), app_role()").fetchone() == (None, None, "")
+
+
+def test_a_delegation_is_seen_from_its_two_sides_only(
+    opened_world: dict[str, int], api_role: psycopg.Connection
+) -> None:
+    def seen(user: str) -> list[object]:
+        with api_role.transaction():
+            api_role.execute(f"SELECT act_as({user}, 'admin', 'x')", opened_world)
+            return [
+                [row[0] for row in api_role.execute(f"SELECT user_id FROM {view}")]
+                for view in ("my_delegates", "my_owners")
+            ]
+
+    assert seen("%(bob)s") == [[opened_world["eve"]], []]
+    assert seen("%(eve)s") == [[], [opened_world["bob"]]]
+    assert seen("%(ann)s") == seen("NULL") == [[], []]
+
+
+def test_not_even_its_creator_verifies_a_doctor(opened_world: dict[str, int], api_role: psycopg.Connection) -> None:
+    with api_role.transaction(force_rollback=True):
+        api_role.execute("SELECT act_as(%(ann)s, 'user', 'x')", opened_world)
+        with pytest.raises(errors.InsufficientPrivilege):
+            api_role.execute("UPDATE doctors SET verified = true")
 
 
 BEYOND_THE_AUTH_ROLE = (

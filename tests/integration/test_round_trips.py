@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.gateway import Client
+from tests.gateway import Answer, Client
+from tests.integration.test_sharing import invite, link, opened
 from tests.wire import Wire
 
 PLAIN: dict[str, Callable[[Client, int, int], object]] = {
@@ -65,3 +66,35 @@ def test_a_login_is_two_and_a_keyed_creation_or_its_repetition_three(wire: Wire,
         before = wire.round_trips
         ann.post("/api/patients", {"name": "Yan"}, headers={"Idempotency-Key": "key"}).expect(201)
         assert wire.round_trips - before == 3
+
+
+def test_a_delegates_and_a_doctors_plain_request_is_one_round_trip_too(wire: Wire, ann: Client, bob: Client) -> None:
+    for_ann = invite(ann, bob)
+    doctor = ann.create("/api/doctors", name="Who", specialty="Time")["id"]
+    link(ann, doctor, bob)
+    patient, mapping = opened(ann, doctor)
+    code = ann.create("/api/invitations", kind="delegate", access="read")["code"]
+    requests: list[Callable[[], Answer]] = [
+        lambda: bob.get("/api/patients", headers=for_ann),
+        lambda: bob.get(f"/api/patients/{patient['id']}", headers=for_ann),
+        lambda: bob.patch(f"/api/patients/{patient['id']}", {"name": "Yan"}, headers=for_ann),
+        lambda: bob.post("/api/patients", {"name": "Yan"}, headers=for_ann),
+        lambda: ann.get("/api/patients", headers={"Acting-For": "999"}),
+        lambda: bob.get("/api/practice"),
+        lambda: bob.get("/api/practice/patients"),
+        lambda: bob.get("/api/practice/patients?q=yan"),
+        lambda: bob.get(f"/api/practice/patients/{patient['id']}"),
+        lambda: ann.patch(f"/api/mappings/{mapping}", {"access": "write"}),
+        lambda: ann.get("/api/delegates"),
+        lambda: bob.get("/api/owners"),
+        lambda: ann.get("/api/invitations"),
+        lambda: bob.post("/api/invitations/accept", {"code": code}),
+        lambda: ann.post("/api/invitations", {"kind": "doctor", "doctor_id": doctor}),
+        lambda: ann.delete(f"/api/doctors/{doctor}/account"),
+    ]
+    for warm_up in ("/api/patients", "/api/practice", "/api/mappings", "/api/doctors", "/api/owners"):
+        bob.get(warm_up).expect(200)
+    for number, request in enumerate(requests):
+        before = wire.round_trips
+        status = request().status
+        assert (number, status < 300 or status == 403, wire.round_trips - before) == (number, True, 1)

@@ -495,3 +495,70 @@ def test_a_delegate_of_a_doctors_account_is_its_reception_and_sees_no_opened_pat
     eve.get(f"/api/practice/patients/{patient['id']}", headers=for_bob).refuse(422, "validation")
     eve.get(f"/api/patients/{patient['id']}", headers=for_bob).refuse(404, "not-found")
     eve.get("/api/practice").refuse(404, "not-found")
+
+
+# However many patients there are --------------------------------------------------------------------------------------
+
+
+def rows_read(client: Client, url: str, headers: dict[str, str], database: Database) -> int:
+    """How many rows and entries of indexes PostgreSQL reads for a GET, by its own count."""
+    folder = url.split("/")[2].split("?")[0]
+    client.get(url, headers=headers).expect(200)
+    connection = client.gateway.environments[folder].modules["healthcare.database.connection"].connect()
+    counted = """
+        SELECT (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes)
+             + (SELECT sum(seq_tup_read) FROM pg_stat_user_tables)
+    """
+    connection.execute("SELECT pg_stat_force_next_flush()")
+    before = database.value(counted)
+    client.get(url, headers=headers).expect(200)
+    connection.execute("SELECT pg_stat_force_next_flush()")
+    return int(str(database.value(counted))) - int(str(before))
+
+
+def test_a_doctors_and_a_delegates_requests_read_as_much_among_20_000_patients_as_among_ten(
+    sign_up: SignUp, database: Database
+) -> None:
+    many, few, doctor_of_many, doctor_of_few, delegate = (sign_up(name) for name in ("Ann", "Bob", "Eve", "Dan", "Zoe"))
+    for owner, doctor in ((many, doctor_of_many), (few, doctor_of_few)):
+        link(owner, owner.create("/api/doctors", name="Who", specialty="Time")["id"], doctor)
+    for_many, for_few = invite(many, delegate, "read"), invite(few, delegate, "read")
+    with database.connect() as connection:
+        connection.execute(
+            """
+            ALTER TABLE patients DISABLE TRIGGER audit;
+            ALTER TABLE mappings DISABLE TRIGGER audit;
+            INSERT INTO users (id, name, email, password_hash)
+            SELECT 100 + n, 'User', n || '@example.org', 'none' FROM generate_series(1, 2000) n;
+            INSERT INTO doctors (created_by, name, specialty, account_id)
+            SELECT id, 'Who', 'Time', id FROM users WHERE id > 100;
+            INSERT INTO delegates (owner_id, user_id, access)
+            SELECT id, id + 1, 'read' FROM users WHERE id BETWEEN 101 AND 2099;
+            """
+        )
+        for owner, doctor, number in ((few, 2, 10), (many, 1, 20_000)):
+            connection.execute(
+                "INSERT INTO patients (owner_id, name) SELECT %s, 'Patient ' || n FROM generate_series(1, %s) n",
+                [owner.user["id"], number],
+            )
+            connection.execute(
+                "INSERT INTO mappings (owner_id, patient_id, doctor_id, access)"
+                " SELECT owner_id, id, %s, 'read' FROM patients WHERE owner_id = %s",
+                [doctor, owner.user["id"]],
+            )
+        connection.execute("VACUUM ANALYZE")
+        connection.execute("SELECT pg_stat_force_next_flush()")
+    first = database.value("SELECT min(id) FROM patients WHERE owner_id = %s", few.user["id"])
+    other = database.value("SELECT min(id) FROM patients WHERE owner_id = %s", many.user["id"])
+    for url, small, large in (
+        ("/api/practice", (doctor_of_few, {}), (doctor_of_many, {})),
+        ("/api/practice/patients?limit=5", (doctor_of_few, {}), (doctor_of_many, {})),
+        ("/api/practice/patients/{}", (doctor_of_few, {}), (doctor_of_many, {})),
+        ("/api/patients?limit=5", (delegate, for_few), (delegate, for_many)),
+        ("/api/patients/{}", (delegate, for_few), (delegate, for_many)),
+        ("/api/mappings?limit=5", (delegate, for_few), (delegate, for_many)),
+    ):
+        of_few = rows_read(small[0], url.format(first), small[1], database)
+        of_many = rows_read(large[0], url.format(other), large[1], database)
+        assert of_many <= of_few + 5, (url, of_few, of_many)
+        assert of_few < 100, (url, of_few)
