@@ -876,6 +876,18 @@ def test_a_sandbox_sleeps_and_has_nothing_that_costs_by_the_hour_but_one_endpoin
     assert statement["Resource"]["Fn::Sub"][1] == server
 
 
+def test_no_timer_wakes_a_sandbox_more_than_once_an_hour() -> None:
+    expressions = {
+        environment: [
+            found["Properties"]["ScheduleExpression"]
+            for found in deployment(environment).resources.values()
+            if found["Type"] == "AWS::Scheduler::Schedule"
+        ]
+        for environment in ("default", "sandbox")
+    }
+    assert expressions == {"default": ["rate(1 minute)"], "sandbox": ["rate(1 hour)"]}
+
+
 def test_only_what_may_sleep_closes_idle_sessions() -> None:
     for environment in ("default", "production"):
         given = deployment(environment).properties("AuthFunction")["Environment"]["Variables"]
