@@ -9,7 +9,6 @@ import binascii
 import hmac
 import json
 import re
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -18,11 +17,9 @@ from urllib.parse import parse_qsl, quote, urlencode
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
-from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 from werkzeug.wrappers import Request, Response
 
@@ -247,11 +244,3 @@ def _tags(xml: str) -> str:
     except ElementTree.ParseError:
         raise Refused(400, "MalformedXML", "The tagging field is not well-formed XML") from None
     return urlencode([(tag.findtext("Key", ""), tag.findtext("Value", "")) for tag in tags])
-
-
-def serve(secret_keys: Mapping[str, str]) -> BaseWSGIServer:
-    """Moto's services, with the check in front of S3, on a free port of 127.0.0.1 in a thread of its own."""
-    moto = DomainDispatcherApplication(create_backend_app)
-    server = make_server("127.0.0.1", 0, Check(moto, secret_keys), threaded=True, request_handler=MotoRequestHandler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server

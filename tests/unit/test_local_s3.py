@@ -4,7 +4,7 @@ import base64
 import io
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -17,7 +17,7 @@ from botocore.client import Config
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request
 
-from local.aws import s3
+from local.aws import server
 from local.aws.s3 import Check, Refused, read_form
 
 # "Example: Browser-Based Upload using HTTP POST (Using AWS Signature Version 4)" of the Amazon S3 API Reference.
@@ -217,10 +217,8 @@ def test_a_form_that_is_not_one_is_refused(parts: list[tuple[str, str, bytes]], 
 
 
 @pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    server = s3.serve({os.environ["AWS_ACCESS_KEY_ID"]: os.environ["AWS_SECRET_ACCESS_KEY"]})
-    yield f"http://127.0.0.1:{server.port}"
-    server.shutdown()
+def endpoint() -> str:
+    return server.serve(0)
 
 
 @pytest.fixture(scope="module")
