@@ -31,7 +31,7 @@ def create_document(db: Database, id: IdText, body: NewDocument) -> CreatedDocum
     return documents.create(db, id, body)
 
 
-@api.route("GET", "/api/patients/{id}/documents", refusals=[PatientNotFound])
+@api.route("GET", "/api/patients/{id}/documents", refusals=[PatientNotFound], discloses=True)
 def list_documents(db: Database, id: IdText, query: PageQuery) -> Page[Document]:
     """List a patient's documents
 
@@ -40,7 +40,7 @@ def list_documents(db: Database, id: IdText, query: PageQuery) -> Page[Document]
     return documents.search(db, id, query)
 
 
-@api.route("GET", "/api/patients/{id}/documents/{document_id}", refusals=[DocumentNotFound])
+@api.route("GET", "/api/patients/{id}/documents/{document_id}", refusals=[DocumentNotFound], discloses=True)
 def read_document(db: Database, id: IdText, document_id: IdText) -> Document:
     """Read what is known of a document"""
     return documents.get(db, id, document_id)
@@ -57,7 +57,12 @@ def complete_document(db: Database, id: IdText, document_id: IdText) -> Document
     return documents.complete(db, id, document_id)
 
 
-@api.route("GET", "/api/patients/{id}/documents/{document_id}/content", refusals=[DocumentNotFound, NotUploaded])
+@api.route(
+    "GET",
+    "/api/patients/{id}/documents/{document_id}/content",
+    refusals=[DocumentNotFound, NotUploaded],
+    discloses=True,
+)
 def read_document_content(db: Database, id: IdText, document_id: IdText) -> Download:
     """Get a URL to download a document, good for a minute"""
     return documents.content(db, id, document_id)

@@ -31,7 +31,7 @@ def create_record(db: Database, id: IdText, body: NewRecord) -> Record:
     return records.create(db, id, body)
 
 
-@api.route("GET", "/api/patients/{id}/records", refusals=[PatientNotFound])
+@api.route("GET", "/api/patients/{id}/records", refusals=[PatientNotFound], discloses=True)
 def list_records(db: Database, id: IdText, query: RecordQuery) -> RecordPage:
     """List a patient's records, newest first
 
@@ -40,7 +40,7 @@ def list_records(db: Database, id: IdText, query: RecordQuery) -> RecordPage:
     return records.search(db, id, query)
 
 
-@api.route("GET", "/api/patients/{id}/records/{record_id}", refusals=[RecordNotFound])
+@api.route("GET", "/api/patients/{id}/records/{record_id}", refusals=[RecordNotFound], discloses=True)
 def read_record(db: Database, id: IdText, record_id: IdText) -> Record:
     """Read a record"""
     return records.get(db, id, record_id)

@@ -112,9 +112,7 @@ _COLUMNS: LiteralString = """
                id, patient_id, content_type, size, sha256, status, author_id, author_name, by_doctor_id, version,
                created_at, updated_at"""
 
-_REFUSALS: Constraints = {
-    "patient_is_read_only": lambda: ReadOnly("This patient is opened to you with access `read`.")
-}
+_REFUSALS: Constraints = {"patient_is_read_only": lambda: ReadOnly("This patient is opened to you with access `read`.")}
 
 
 class _Stored(Document):
@@ -257,9 +255,9 @@ def _read(db: Database, patient_id: int, id: int) -> _Stored:
     document = db.row(
         _Stored,
         f"""
-        SELECT {_COLUMNS}, name, object_key, object_version
+        SELECT {_COLUMNS}, seen.name, object_key, seen.object_version
           FROM documents
-          JOIN read_documents(%(patient_id)s, ARRAY[%(id)s]::bigint[]) USING (id)
+          JOIN read_documents(%(patient_id)s, ARRAY[%(id)s]::bigint[]) AS seen USING (id)
          WHERE patient_id = %(patient_id)s AND id = %(id)s
         """,
         patient_id=patient_id,

@@ -201,7 +201,12 @@ def delete(db: Database, id: int, if_match: list[int] | None) -> None:
         """,
         id=id,
         if_match=if_match,
-        constraints={"patients_without_appointments": HasAppointments, "patients_without_history": HasHistory},
+        constraints={
+            "patients_without_appointments": HasAppointments,
+            "patients_without_history": HasHistory,
+            "records_patient_fkey": HasHistory,
+            "documents_patient_fkey": HasHistory,
+        },
     )
     if not deleted:
         raise _refusal(db, id)

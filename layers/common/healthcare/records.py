@@ -330,9 +330,9 @@ def get(db: Database, patient_id: int, id: int) -> Record:
 
 
 _READ: LiteralString = f"""
-        SELECT {COLUMNS}, content::text, retract_reason
+        SELECT {COLUMNS}, seen.content::text, seen.retract_reason
           FROM records
-          JOIN read_records(%(patient_id)s, ARRAY[%(id)s]::bigint[]) USING (id)
+          JOIN read_records(%(patient_id)s, ARRAY[%(id)s]::bigint[]) AS seen USING (id)
          WHERE patient_id = %(patient_id)s AND id = %(id)s
         """
 

@@ -65,7 +65,7 @@ class Request:
         try:
             self.acting_for = _OWNER_ID.validate_python(self._headers.get("acting-for"))
         except ValidationError as error:
-            raise Invalid(_problems(error, "header/acting-for")) from None
+            raise Invalid(problems_of(error, "header/acting-for")) from None
         return Database(
             int(self._caller["user_id"]),
             self._caller["role"],

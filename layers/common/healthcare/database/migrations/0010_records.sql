@@ -205,7 +205,7 @@ CREATE FUNCTION disclose(of_patient bigint, of_resource text, ids bigint[]) RETU
 DECLARE
     access record := patient_access(of_patient);
 BEGIN
-    IF access.owner_id <> app_actor_id() THEN
+    IF access.owner_id <> app_actor_id() AND cardinality(ids) > 0 THEN
         -- Waiting for the disk would cost more than the read. What else the transaction writes is waited for.
         IF pg_current_xact_id_if_assigned() IS NULL THEN
             PERFORM set_config('synchronous_commit', 'off', true);
@@ -225,11 +225,12 @@ $$;
 CREATE FUNCTION read_records(of_patient bigint, ids bigint[]) RETURNS TABLE (id bigint, content jsonb, retract_reason text)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
-    IF disclose(of_patient, 'record', ids) THEN
+    IF disclose(of_patient, 'record', ARRAY(
+           SELECT r.id FROM records r WHERE r.patient_id = of_patient AND r.id = ANY (ids))) THEN
         RETURN QUERY
         SELECT r.id, r.content, r.retract_reason
           FROM records r
-         WHERE r.id = ANY (ids) AND r.patient_id = of_patient;
+         WHERE r.patient_id = of_patient AND r.id = ANY (ids);
     END IF;
 END
 $$;
@@ -239,11 +240,11 @@ CREATE FUNCTION read_documents(of_patient bigint, ids bigint[]) RETURNS TABLE (i
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     IF disclose(of_patient, 'document', ARRAY(
-           SELECT d.id FROM documents d WHERE d.id = ANY (ids) AND d.patient_id = of_patient AND d.status = 'available')) THEN
+           SELECT d.id FROM documents d WHERE d.patient_id = of_patient AND d.id = ANY (ids) AND d.status = 'available')) THEN
         RETURN QUERY
         SELECT d.id, d.name, d.object_version
           FROM documents d
-         WHERE d.id = ANY (ids) AND d.patient_id = of_patient;
+         WHERE d.patient_id = of_patient AND d.id = ANY (ids);
     END IF;
 END
 $$;
