@@ -59,9 +59,10 @@ CREATE TABLE records (
     -- Not the id alone: its index would tempt the planner to walk everybody's records in search of one patient's newest.
     PRIMARY KEY (patient_id, id),
     -- Another owner's patient is as unknown as one that does not exist; so are another patient's appointment and record.
-    CONSTRAINT records_patient_fkey FOREIGN KEY (owner_id, patient_id) REFERENCES patients (owner_id, id),
+    CONSTRAINT records_patient_fkey FOREIGN KEY (owner_id, patient_id) REFERENCES patients (owner_id, id)
+        ON UPDATE CASCADE,
     CONSTRAINT records_appointment_fkey FOREIGN KEY (owner_id, patient_id, appointment_id)
-        REFERENCES appointments (owner_id, patient_id, id),
+        REFERENCES appointments (owner_id, patient_id, id) ON UPDATE CASCADE,
     CONSTRAINT records_replaces_fkey FOREIGN KEY (patient_id, replaces_id) REFERENCES records,
     CHECK (num_nonnulls(retract_reason, retracted_at, retracted_by) = CASE status WHEN 'retracted' THEN 3 ELSE 0 END)
 );
@@ -100,7 +101,8 @@ BEGIN
 END
 $$;
 
-CREATE TRIGGER supersede BEFORE UPDATE ON records FOR EACH ROW EXECUTE FUNCTION supersede_record();
+CREATE TRIGGER supersede BEFORE UPDATE OF status, retract_reason ON records
+    FOR EACH ROW EXECUTE FUNCTION supersede_record();
 
 CREATE FUNCTION amend_record() RETURNS trigger LANGUAGE plpgsql
     SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
@@ -142,6 +144,7 @@ CREATE TABLE documents (
     updated_at     timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (patient_id, id),
     CONSTRAINT documents_patient_fkey FOREIGN KEY (owner_id, patient_id) REFERENCES patients (owner_id, id)
+        ON UPDATE CASCADE
 );
 
 SELECT protect('documents', 'owner_id', 'document', hidden => '{name,sha256,object_key,object_version}');
@@ -155,7 +158,8 @@ BEGIN
 END
 $$;
 
-CREATE TRIGGER complete BEFORE UPDATE ON documents FOR EACH ROW EXECUTE FUNCTION complete_document();
+CREATE TRIGGER complete BEFORE UPDATE OF object_version ON documents
+    FOR EACH ROW EXECUTE FUNCTION complete_document();
 
 -- What was begun and never completed is no history of a patient: it goes with the patient, or when its author begins the
 -- next after a day. S3 forgets the objects by a rule of the bucket.
@@ -186,7 +190,6 @@ CREATE POLICY pending ON documents AS RESTRICTIVE FOR SELECT TO healthcare_api, 
 CREATE TABLE disclosures (
     id           bigint GENERATED ALWAYS AS IDENTITY,
     at           timestamptz NOT NULL DEFAULT now(),
-    owner_id     bigint NOT NULL,
     patient_id   bigint NOT NULL,
     actor_id     bigint NOT NULL,
     actor_name   text NOT NULL,
@@ -197,7 +200,11 @@ CREATE TABLE disclosures (
     PRIMARY KEY (patient_id, id)
 );
 
-SELECT protect('disclosures', 'owner_id');
+SELECT protect('disclosures', NULL, is_private => false);
+
+CREATE POLICY of_own_patients ON disclosures FOR SELECT TO healthcare_api
+    USING ((SELECT owner_id FROM patients WHERE id = patient_id) = (SELECT app_user_id()));
+
 GRANT SELECT ON disclosures TO healthcare_api;
 
 CREATE FUNCTION disclose(of_patient bigint, of_resource text, ids bigint[]) RETURNS boolean LANGUAGE plpgsql
@@ -210,8 +217,8 @@ BEGIN
         IF pg_current_xact_id_if_assigned() IS NULL THEN
             PERFORM set_config('synchronous_commit', 'off', true);
         END IF;
-        INSERT INTO disclosures (owner_id, patient_id, actor_id, actor_name, by_doctor_id, resource, resource_id, request_id)
-        SELECT access.owner_id, of_patient, u.id, u.name, access.by_doctor_id, of_resource, read.id,
+        INSERT INTO disclosures (patient_id, actor_id, actor_name, by_doctor_id, resource, resource_id, request_id)
+        SELECT of_patient, u.id, u.name, access.by_doctor_id, of_resource, read.id,
                nullif(current_setting('app.request_id', true), '')
           FROM users u
          CROSS JOIN unnest(ids) AS read (id)
