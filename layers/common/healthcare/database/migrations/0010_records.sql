@@ -331,6 +331,8 @@ BEGIN
     END LOOP;
     UPDATE audit_heads SET digest = previous WHERE owner_id = of_owner;
     INSERT INTO audit_events (owner_id, actor_id, action, resource, resource_id, patient_id, changes)
-    VALUES (of_owner, app_actor_id(), 'erase', 'patient', of_patient, of_patient, erased);
+    SELECT of_owner, app_actor_id(), 'erase', 'patient', of_patient, of_patient,
+           jsonb_object_agg(key, jsonb_build_object('from', value, 'to', NULL))
+      FROM jsonb_each(erased);
 END
 $$;
