@@ -57,9 +57,13 @@ class Document(OfPatient):
     updated_at: datetime
 
 
+# Credentials of a function are part of what it signs, and long.
+Signed = Annotated[str, Field(json_schema_extra={"maxLength": 10_000})]
+
+
 class Upload(Output):
-    url: str = Field(examples=["https://documents.s3.eu-central-1.amazonaws.com/"])
-    fields: dict[str, str] = Field(
+    url: Signed = Field(examples=["https://documents.s3.eu-central-1.amazonaws.com/"])
+    fields: dict[str, Signed] = Field(
         description="Of a POST of multipart/form-data, with the bytes as `file` after them. S3 takes no other bytes.",
         examples=[{"key": "6b8b4567-327b-43c6-a43c-1f2b0d9e8a11", "Content-Type": "application/pdf"}],
     )
@@ -75,7 +79,7 @@ class CreatedDocument(Output):
 
 
 class Download(Output):
-    url: str = Field(examples=["https://documents.s3.eu-central-1.amazonaws.com/6b8b4567?X-Amz-Signature=…"])
+    url: Signed = Field(examples=["https://documents.s3.eu-central-1.amazonaws.com/6b8b4567?X-Amz-Signature=…"])
     expires_at: datetime
     patient_id: int = Field(exclude=True)
 
@@ -111,6 +115,13 @@ class Infected(Conflict):
 _COLUMNS: LiteralString = """
                id, patient_id, content_type, size, sha256, status, author_id, author_name, by_doctor_id, version,
                created_at, updated_at"""
+
+_READ: LiteralString = f"""
+        SELECT {_COLUMNS}, seen.name, object_key, seen.object_version
+          FROM documents
+          JOIN read_documents(%(patient_id)s, ARRAY[%(id)s]::bigint[]) AS seen USING (id)
+         WHERE patient_id = %(patient_id)s AND id = %(id)s
+        """
 
 _REFUSALS: Constraints = {"patient_is_read_only": lambda: ReadOnly("This patient is opened to you with access `read`.")}
 
@@ -176,9 +187,23 @@ def search(db: Database, patient_id: int, query: PageQuery) -> Page[Document]:
 def complete(db: Database, patient_id: int, id: int) -> Document:
     """Makes it available when the bytes that were announced are there, and have been scanned where they are to be.
 
-    Raises DocumentNotFound, NotUploaded, and Infected.
+    Raises DocumentNotFound, ReadOnly, NotUploaded, and Infected.
     """
-    document = _read(db, patient_id, id)
+    # The update changes nothing: a trigger keeps what is there and says whether the caller may.
+    document = db.row(
+        _Stored,
+        f"""
+        UPDATE documents
+           SET object_version = NULL
+         WHERE patient_id = %(patient_id)s AND id = %(id)s;
+        {_READ}
+        """,
+        patient_id=patient_id,
+        id=id,
+        constraints=_REFUSALS,
+    )
+    if document is None:
+        raise DocumentNotFound
     if document.status == "available":
         return document
     version = _uploaded_version(document)
@@ -252,17 +277,7 @@ class _Deleted(Output):
 
 
 def _read(db: Database, patient_id: int, id: int) -> _Stored:
-    document = db.row(
-        _Stored,
-        f"""
-        SELECT {_COLUMNS}, seen.name, object_key, seen.object_version
-          FROM documents
-          JOIN read_documents(%(patient_id)s, ARRAY[%(id)s]::bigint[]) AS seen USING (id)
-         WHERE patient_id = %(patient_id)s AND id = %(id)s
-        """,
-        patient_id=patient_id,
-        id=id,
-    )
+    document = db.row(_Stored, _READ, patient_id=patient_id, id=id)
     if document is None:
         raise DocumentNotFound
     return document

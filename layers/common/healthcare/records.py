@@ -95,7 +95,16 @@ def _check_order(begins: date | None, ends: date | None) -> None:
 PastTime = Annotated[Moment, AfterValidator(_not_later)]
 
 
-class Code(Input):
+class _Said(Input):
+    """Comes back as it was sent: what was left out then is not there."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        required = [field.alias or name for name, field in cls.model_fields.items() if field.is_required()]
+        return handler(schema) | {"required": required}
+
+
+class Code(_Said):
     """A code as HL7 FHIR has it."""
 
     system: Uri = Field(description="Whose code it is: LOINC, SNOMED CT, RxNorm ...", examples=["http://loinc.org"])
@@ -103,12 +112,12 @@ class Code(Input):
     display: Line | None = Field(None, description="The code in words.", examples=["Hemoglobin in blood"])
 
 
-class Note(Input):
+class Note(_Said):
     title: Line | None = Field(None, examples=["First visit"])
     text: Text = Field(examples=["Feels well."])
 
 
-class Condition(Input):
+class Condition(_Said):
     name: Name = Field(examples=["Hypertension"])
     code: Code | None = None
     since: PastDate | None = None
@@ -121,14 +130,14 @@ class Condition(Input):
         return self
 
 
-class Allergy(Input):
+class Allergy(_Said):
     substance: Name = Field(examples=["Penicillin"])
     code: Code | None = None
     reaction: ShortText | None = None
     severity: Severity | None = None
 
 
-class Medication(Input):
+class Medication(_Said):
     name: Name = Field(examples=["Ramipril"])
     code: Code | None = None
     dose: Line | None = Field(None, examples=["5 mg"])
@@ -142,7 +151,7 @@ class Medication(Input):
         return self
 
 
-class Observation(Input):
+class Observation(_Said):
     """`value` and `unit`, or `text`."""
 
     name: Name = Field(examples=["Hemoglobin"])
@@ -158,14 +167,14 @@ class Observation(Input):
         return self
 
 
-class Immunization(Input):
+class Immunization(_Said):
     vaccine: Name = Field(examples=["Tetanus toxoid"])
     code: Code | None = None
     given_on: PastDate
     lot: Line | None = None
 
 
-Kind = TypeAliasType("Kind", Literal["note", "condition", "allergy", "medication", "observation", "immunization"])
+Kind = Literal["note", "condition", "allergy", "medication", "observation", "immunization"]
 
 CONTENT: Mapping[Kind, type[Input]] = {
     "note": Note,

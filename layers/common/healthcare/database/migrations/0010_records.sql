@@ -152,8 +152,12 @@ SELECT protect('documents', 'owner_id', 'document', hidden => '{name,sha256,obje
 CREATE TRIGGER sign BEFORE INSERT ON documents FOR EACH ROW EXECUTE FUNCTION sign();
 
 -- Whoever began an upload completes it, and once: after that, no other version of the object counts.
-CREATE FUNCTION complete_document() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION complete_document() RETURNS trigger LANGUAGE plpgsql
+    SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
+    IF NOT (SELECT may_write FROM patient_access(OLD.patient_id)) THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', CONSTRAINT = 'patient_is_read_only';
+    END IF;
     RETURN CASE WHEN OLD.object_version IS NULL AND OLD.author_id = app_actor_id() THEN NEW ELSE OLD END;
 END
 $$;
