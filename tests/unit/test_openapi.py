@@ -123,7 +123,7 @@ def test_every_operation_has_a_name_a_tag_and_a_summary_of_its_own() -> None:
         ("listPatients", {"200", "401", "422"}),
         ("readPatient", {"200", "304", "401", "404", "422"}),
         ("replacePatient", {"200", "401", "404", "412"} | OF_A_BODY),
-        ("deletePatient", {"204", "401", "404", "412", "422"}),
+        ("deletePatient", {"204", "401", "404", "409", "412", "422"}),
         ("changeDoctor", {"200", "401", "403", "404", "412"} | OF_A_BODY),
         ("deleteDoctor", {"204", "401", "403", "404", "409", "412", "422"}),
         ("createMapping", {"201", "401", "404", "409"} | OF_A_BODY),
