@@ -22,6 +22,7 @@ NAMES_IN_AWS = {
     "VIDEO_SECRET_ID": VIDEO_SECRET,
     "DATA_KEYS_SECRET_ID": DATA_KEYS_SECRET,
     "DOCUMENTS_BUCKET": DOCUMENTS_BUCKET,
+    "MAIL_FROM": MAIL_FROM,
 }
 # What AWS's libraries ask for, and what keeps a person's real account out of it; moto takes anything.
 DUMMY_ACCOUNT = {
