@@ -21,17 +21,7 @@ from local.environments.function import Environment, Function, InvocationFailed
 from local.environments.pool import Pool
 from local.environments.process import ProcessEnvironment
 from local.gateway.server import Server
-from local.settings import (
-    DUMMY_ACCOUNT,
-    MAIL_FROM,
-    NAMES_IN_AWS,
-    PROJECT,
-    TEMPLATE,
-    CannotStart,
-    Settings,
-    isolate,
-    read,
-)
+from local.settings import DUMMY_ACCOUNT, NAMES_IN_AWS, PROJECT, TEMPLATE, CannotStart, Settings, isolate, read
 from local.watch import reload_edited
 
 if TYPE_CHECKING:
@@ -39,7 +29,8 @@ if TYPE_CHECKING:
     from local.gateway.api_gateway import Gateway
 
 HEALTH_SECONDS = 15
-SENDER_SECONDS = 2
+# What a deployment's scheduler invokes every minute, and after how many seconds it is invoked here.
+SCHEDULED = {"SenderFunction": 2}
 
 
 class Part(Protocol):
@@ -88,17 +79,13 @@ def serve(settings: Settings, console: Console, stack: ExitStack, stop: threadin
 
     def start(function: Function) -> Environment:
         environment = EmulatedEnvironment if settings.runtime == "emulator" else ProcessEnvironment
-        variables = variables_of(function, database, moto.endpoint) | messages
+        variables = variables_of(function, database, moto.endpoint) | {"AWS_ENDPOINT_URL_LAMBDA": functions}
         return environment(replace(function, variables=variables), console.function_line)
 
+    os.environ.setdefault("APP_URL", f"http://127.0.0.1:{settings.port}")
     template = Template(TEMPLATE)
     pools = {name: Pool(function, start) for name, function in template.functions.items()}
     functions = stack.enter_context(serve_functions(lambda name, event: pools[name.partition(".")[0]].invoke(event)))
-    messages = {
-        "AWS_ENDPOINT_URL_LAMBDA": functions,
-        "MAIL_FROM": MAIL_FROM,
-        "APP_URL": f"http://127.0.0.1:{settings.port}",
-    }
     gateway = Gateway(template, pools, pages(moto), console, settings.port)
     moto.endpoint  # noqa: B018 - waits for it
     if stop.is_set():
@@ -111,7 +98,9 @@ def serve(settings: Settings, console: Console, stack: ExitStack, stop: threadin
     threading.Thread(target=reload_edited, args=(pools.values(), console, stop), daemon=True).start()
     if _is_healthy(settings.port, stop):
         _say_ready(settings, console, gateway)
-        threading.Thread(target=_send, args=(pools["SenderFunction"], console, stop), daemon=True).start()
+        for name in SCHEDULED.keys() & pools.keys():
+            scheduled = (pools[name], SCHEDULED[name], console, stop)
+            threading.Thread(target=_invoke_on_schedule, args=scheduled, daemon=True).start()
     return parts
 
 
@@ -164,13 +153,13 @@ def _restart_ended(parts: Mapping[str, Part], console: Console) -> None:
             console.say(f"{name} runs again.")
 
 
-def _send(sender: Pool, console: Console, stop: threading.Event) -> None:
-    """What the scheduler does every minute in a deployment."""
-    while not stop.wait(SENDER_SECONDS):
+def _invoke_on_schedule(pool: Pool, seconds: float, console: Console, stop: threading.Event) -> None:
+    while not stop.wait(seconds):
         try:
-            sender.invoke(b"{}")
+            pool.invoke(b"{}")
         except InvocationFailed as error:
-            console.log("scheduler", "ERROR", f"the sender failed: {error}")
+            if not stop.is_set():
+                console.log("scheduler", "ERROR", f"{pool.function.name} failed: {error}")
 
 
 def _is_healthy(port: int, stop: threading.Event) -> bool:
@@ -192,14 +181,14 @@ def _say_ready(settings: Settings, console: Console, gateway: "Gateway") -> None
     address = f"http://127.0.0.1:{settings.port}"
     port = "" if settings.port == 3000 else f" PORT={settings.port}"
     state = settings.folder.relative_to(PROJECT) if settings.folder.is_relative_to(PROJECT) else settings.folder
-    routes = [
-        f"  {method:<7} {path:<32} {'open' if is_open else 'token'}" for path, method, is_open in gateway.routes()
-    ]
+    routes = gateway.routes()
+    width = max(len(path) for path, _, _ in routes)
+    lines = [f"  {method:<7} {path:<{width}} {'open' if is_open else 'token'}" for path, method, is_open in routes]
     console.say(
         "\n".join(
             [
                 f"\nThe API runs at {address}\n",
-                *routes,
+                *lines,
                 f"\n  Try it out   {address}/docs",
                 f"  Mails        {address}/inbox",
                 f"  Fill it      `make demo{port}`, in another terminal",

@@ -15,11 +15,14 @@ TOKEN_KEYS_SECRET = "healthcare/token-keys"
 DATA_KEYS_SECRET = "healthcare/data-keys"
 MAIL_FROM = "no-reply@healthcare.example"
 VIDEO_SECRET = "healthcare/video"
+DOCUMENTS_BUCKET = "healthcare-documents"
 # What the local AWS calls the resources whose names the template passes to functions.
 NAMES_IN_AWS = {
     "TOKEN_KEYS_SECRET_ID": TOKEN_KEYS_SECRET,
     "VIDEO_SECRET_ID": VIDEO_SECRET,
     "DATA_KEYS_SECRET_ID": DATA_KEYS_SECRET,
+    "DOCUMENTS_BUCKET": DOCUMENTS_BUCKET,
+    "MAIL_FROM": MAIL_FROM,
 }
 # What AWS's libraries ask for, and what keeps a person's real account out of it; moto takes anything.
 DUMMY_ACCOUNT = {

@@ -15,13 +15,14 @@ from typing import Any
 import boto3
 import psycopg
 import pytest
-from moto.server import ThreadedMotoServer
 
 from healthcare.database.migrate import ROLES, migrate
 from local.aws.functions import serve_functions
 from local.aws.inbox import inbox, shown
+from local.aws.server import make_bucket, serve
 from local.database.postgres import EmbeddedPostgres
 from local.environments.function import InvocationFailed
+from local.settings import DOCUMENTS_BUCKET
 from tests.gateway import Client, Environment, Gateway
 from tests.wire import Wire
 
@@ -125,17 +126,13 @@ def database(template: EmbeddedPostgres, passwords: dict[str, str]) -> Iterator[
 
 
 @pytest.fixture(scope="session")
-def secrets_manager() -> Iterator[None]:
+def secrets_manager() -> None:
     keys = {"current": "first", "keys": {"first": b64encode(secrets.token_bytes(32)).decode()}}
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    os.environ["AWS_ENDPOINT_URL"] = f"http://{host}:{port}"
+    os.environ["AWS_ENDPOINT_URL"] = serve(0)
     boto3.client("secretsmanager").create_secret(Name=SECRET, SecretString=json.dumps(keys))
     boto3.client("secretsmanager").create_secret(Name=DATA_KEYS, SecretString=json.dumps(keys))
     boto3.client("sesv2").create_email_identity(EmailIdentity=os.environ["MAIL_FROM"])
-    yield
-    server.stop()
+    make_bucket(DOCUMENTS_BUCKET)
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,10 @@
 """Run by a deployment or an operator, never by a client.
 
 `{}` migrates, `{"grant_admin": "<e-mail>"}` promotes, `{"verify_audit": true}` lists broken links of the audit,
-`{"delete_doctor": <id>}` deletes one who is assigned to too many patients for a request, `{"send_again": true}` sends
-the mails that were set aside, `{"turn_off_second_factor": "<e-mail>"}` helps who has lost a device. A deployment calls
-it as a custom resource of CloudFormation, and goes on only when it has been told that all went well.
+`{"delete_doctor": <id>}` deletes one who is assigned to too many patients for a request, `{"erase_patient": <id>}`
+takes everything of a patient, `{"send_again": true}` sends the mails that were set aside,
+`{"turn_off_second_factor": "<e-mail>"}` helps who has lost a device. A deployment calls it as a custom resource of
+CloudFormation, and goes on only when it has been told that all went well.
 """
 
 import json
@@ -21,6 +22,7 @@ from healthcare.database.migrate import ROLES, DatabaseIsNewer, MigrationError, 
 from healthcare.database.operations import (
     broken_audit_links,
     delete_doctor,
+    erase_patient,
     grant_admin,
     send_again,
     turn_off_second_factor,
@@ -39,6 +41,8 @@ def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any] | N
         return {"granted": grant_admin(_conninfo(), event["grant_admin"])}
     if "delete_doctor" in event:
         return {"mappings": delete_doctor(_conninfo(), event["delete_doctor"])}
+    if "erase_patient" in event:
+        return {"erased": erase_patient(_conninfo(), event["erase_patient"])}
     if "turn_off_second_factor" in event:
         return {"turned_off": turn_off_second_factor(_conninfo(), event["turn_off_second_factor"])}
     if event.get("send_again"):

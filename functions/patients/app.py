@@ -2,7 +2,7 @@ from healthcare import doctors, patients
 from healthcare.database.connection import Database
 from healthcare.doctors import Doctor
 from healthcare.fields import IdText, Page, PageQuery, SearchQuery
-from healthcare.patients import NewPatient, Patient, PatientChange
+from healthcare.patients import HasAppointments, HasHistory, NewPatient, Patient, PatientChange
 from healthcare.web.api import Api
 
 api = Api()
@@ -44,9 +44,12 @@ def change_patient(db: Database, id: IdText, body: PatientChange, if_match: list
     return patients.update(db, id, body, if_match)
 
 
-@api.route("DELETE", "/api/patients/{id}", status=204)
+@api.route("DELETE", "/api/patients/{id}", status=204, refusals=[HasAppointments, HasHistory])
 def delete_patient(db: Database, id: IdText, if_match: list[int] | None) -> None:
-    """Delete a patient and its mappings"""
+    """Delete a patient and its mappings
+
+    One with records, documents, or appointments that took place or were missed stays.
+    """
     return patients.delete(db, id, if_match)
 
 

@@ -19,7 +19,15 @@ from werkzeug import Response
 from werkzeug.serving import make_server
 
 from local.aws.inbox import inbox, shown
-from local.settings import DATA_KEYS_SECRET, DUMMY_ACCOUNT, MAIL_FROM, TOKEN_KEYS_SECRET, VIDEO_SECRET
+from local.aws.s3 import Check
+from local.settings import (
+    DATA_KEYS_SECRET,
+    DOCUMENTS_BUCKET,
+    DUMMY_ACCOUNT,
+    MAIL_FROM,
+    TOKEN_KEYS_SECRET,
+    VIDEO_SECRET,
+)
 
 # What `livekit-server --dev` listens at and takes.
 VIDEO_SERVER = {"url": "ws://127.0.0.1:7880", "key": "devkey", "secret": "secret"}
@@ -27,17 +35,31 @@ VIDEO_SERVER = {"url": "ws://127.0.0.1:7880", "key": "devkey", "secret": "secret
 
 def main() -> None:
     folder, port = Path(sys.argv[1]), int(sys.argv[2])
-    application = with_inbox(DomainDispatcherApplication(create_backend_app))
-    server = make_server("127.0.0.1", port, application, threaded=True, request_handler=MotoRequestHandler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}"
-    os.environ.update(DUMMY_ACCOUNT, AWS_ENDPOINT_URL=address)
+    os.environ.update(DUMMY_ACCOUNT)
+    address = os.environ["AWS_ENDPOINT_URL"] = serve(port)
     put_keys(folder / "token-keys.json", TOKEN_KEYS_SECRET)
     put_keys(folder / "data-keys.json", DATA_KEYS_SECRET)
     boto3.client("sesv2").create_email_identity(EmailIdentity=MAIL_FROM)
     boto3.client("secretsmanager").create_secret(Name=VIDEO_SECRET, SecretString=json.dumps(VIDEO_SERVER))
+    make_bucket(DOCUMENTS_BUCKET)
     print(address, flush=True)
     threading.Event().wait()
+
+
+def serve(port: int) -> str:
+    """The address of moto, which runs in threads of this process, for the account of its environment."""
+    secret_keys = {os.environ["AWS_ACCESS_KEY_ID"]: os.environ["AWS_SECRET_ACCESS_KEY"]}
+    application = with_inbox(Check(DomainDispatcherApplication(create_backend_app), secret_keys))
+    server = make_server("127.0.0.1", port, application, threaded=True, request_handler=MotoRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f"http://127.0.0.1:{server.server_port}"
+
+
+def make_bucket(name: str) -> None:
+    """For documents. Unlike the database, moto forgets what is in it when it ends."""
+    s3 = boto3.client("s3")
+    s3.create_bucket(Bucket=name)
+    s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
 
 
 def with_inbox(application: WSGIApplication) -> WSGIApplication:

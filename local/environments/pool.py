@@ -1,5 +1,6 @@
 """The environments of one function: a request gets an idle one or a new one, or waits for its turn."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -44,6 +45,7 @@ class Pool:
         self._changed = threading.Condition()
 
     def invoke(self, event: bytes) -> bytes:
+        """Raises InvocationFailed, also for what the function raised."""
         if len(event) > LARGEST_EVENT:
             raise EventTooLarge
         place = self._take()
@@ -55,6 +57,7 @@ class Pool:
             self._give_back(place, is_good=False)
             raise
         self._give_back(place, is_good=True)
+        _raise_error(answer)
         return answer
 
     def replace(self) -> None:
@@ -111,3 +114,11 @@ class Pool:
 def _close(places: Iterable[_Place]) -> None:
     for place in places:
         place.close()
+
+
+def _raise_error(answer: bytes) -> None:
+    """Only the names in an answer tell a function that raised from one that returned."""
+    if b'"errorMessage"' in answer:
+        error = json.loads(answer)
+        if isinstance(error, dict) and {"errorMessage", "errorType"} <= error.keys():
+            raise InvocationFailed(str(error["errorMessage"]))

@@ -31,16 +31,15 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "layers" / "common"))
 from healthcare import audit, doctors, mappings, patients
 from healthcare.audit import AuditQuery
 from healthcare.database import connection as db
-from healthcare.database.connection import Row, Session
-from healthcare.database.migrate import migrate
+from healthcare.database.connection import Database, Row
+from healthcare.database.migrate import ROLES, migrate
 from healthcare.doctors import DoctorQuery, NewDoctor
 from healthcare.errors import Unavailable
-from healthcare.fields import PageQuery, encode_cursor
+from healthcare.fields import Found, PageQuery, SearchQuery, encode_cursor, encode_word_cursor
 from healthcare.mappings import NewMapping
-from healthcare.patients import NewPatient, PatientQuery
+from healthcare.patients import NewPatient
 from local.database.postgres import EmbeddedPostgres, kept
 
-ROLES = ("healthcare_auth", "healthcare_api")
 OWNER = 1  # who has so many
 BATCH = 500_000  # patients
 
@@ -93,8 +92,8 @@ SELECT id, 1 + id %% %(owners)s, 'Dr. ' || g.name || ' ' || s.name,
   JOIN surnames s ON s.rank = surname
  ORDER BY id;
 
-INSERT INTO doctor_words (word, doctor_id)
-SELECT word, id FROM doctors, unnest(search_words(name)) AS word ORDER BY word, id
+INSERT INTO doctor_words (word, doctor_id, words, specialty_key)
+SELECT word, id, words, specialty_key FROM doctors, string_to_table(words, ' ') AS word ORDER BY word, id
 """
 
 PATIENTS = """
@@ -115,8 +114,8 @@ SELECT id,
 """
 
 WORDS = """
-INSERT INTO patient_words (owner_id, word, patient_id)
-SELECT owner_id, word, id FROM patients, string_to_table(lower(name), ' ') AS word ORDER BY owner_id, word, id
+INSERT INTO patient_words (owner_id, word, patient_id, words)
+SELECT owner_id, word, id, words FROM patients, string_to_table(words, ' ') AS word ORDER BY owner_id, word, id
 """
 
 # Every fourth patient has a doctor, and one has as many as there are, up to two hundred.
@@ -226,12 +225,12 @@ class Scale:
                 print(f"Filled {self.name} in {time.monotonic() - started:.0f} s", file=sys.stderr)
         self._migrate(self.name)
 
-    def enter(self) -> Session:
+    def enter(self) -> Database:
         """From now on the layer's functions work here."""
         os.environ |= {"PGHOST": "127.0.0.1", "PGPORT": str(self.server.port), "PGDATABASE": self.name}
         os.environ |= {"PGUSER": "healthcare_api", "PGPASSWORD": self.password}
         db.disconnect()
-        return Session(OWNER, "user", "scale")
+        return Database(OWNER, "user", "scale")
 
     def deep(self, table: str) -> str:
         """The cursor of a page near the end of the owner's list."""
@@ -240,6 +239,22 @@ class Scale:
             row = connection.execute(query, [OWNER]).fetchone()
         assert row
         return encode_cursor(row[0])
+
+    def deep_in(self, word: str) -> str:
+        """The cursor of a page near the end of what the owner finds by a word."""
+        with psycopg.connect(self.server.conninfo(dbname=self.name)) as connection:
+            row = connection.execute(
+                """
+                SELECT patient_id
+                  FROM patient_words
+                 WHERE owner_id = %s AND word = %s
+                 ORDER BY patient_id DESC
+                OFFSET 30
+                 LIMIT 1
+                """,
+                [OWNER, word],
+            ).fetchone()
+        return encode_word_cursor(Found(id=row[0] if row else 1, word=word))
 
     def _migrate(self, name: str) -> None:
         conninfo = self.server.conninfo(user="healthcare_owner", password=self.password, dbname=name)
@@ -270,12 +285,12 @@ class Scale:
             assert made[0] == made[1]
 
 
-Operation = Callable[[Session], object]
+Operation = Callable[[Database], object]
 
 
 def operations(scale: Scale) -> Iterator[tuple[str, Operation]]:
     def search(q: str, cursor: str | None = None) -> Operation:
-        return lambda session: patients.search(session, PatientQuery(q=q, cursor=cursor))
+        return lambda session: patients.search(session, SearchQuery(q=q, cursor=cursor))
 
     def directory(**query: Any) -> Operation:
         return lambda session: doctors.search(session, DoctorQuery(**query))
@@ -288,10 +303,10 @@ def operations(scale: Scale) -> Iterator[tuple[str, Operation]]:
 
     deep = scale.deep("patients")
     yield "get a patient", lambda session: patients.get(session, scale.in_the_middle)
-    yield "list patients", lambda session: patients.search(session, PatientQuery())
-    yield "  a deep page", lambda session: patients.search(session, PatientQuery(cursor=deep))
+    yield "list patients", lambda session: patients.search(session, SearchQuery())
+    yield "  a deep page", lambda session: patients.search(session, SearchQuery(cursor=deep))
     yield "search patients: a common word", search("bananaa")
-    yield "  a deep page", search("bananaa", deep)
+    yield "  a deep page", search("bananaa", scale.deep_in("bananaa"))
     yield "  a word that one has", search(scale.word_of_its_own)
     yield "  a word that nobody has", search("nobody")
     yield "  the beginning of a common word", search("banan")
@@ -329,7 +344,7 @@ NEW_PATIENT = NewPatient(name="Bananaa Bananason", date_of_birth=date(1990, 2, 3
 NEW_DOCTOR = NewDoctor(name="Dr. Bananaa Bananason", specialty="Specialty 1")
 
 
-def create_mapping(session: Session) -> float:
+def create_mapping(session: Database) -> float:
     """Answers the seconds without those of making the patient."""
     patient = patients.create(session, NEW_PATIENT)
     started = time.perf_counter()
@@ -337,7 +352,7 @@ def create_mapping(session: Session) -> float:
     return time.perf_counter() - started
 
 
-def measured(operation: Operation, session: Session) -> float:
+def measured(operation: Operation, session: Database) -> float:
     """Seconds; those of the role's timeout when it ran into that."""
     started = time.perf_counter()
     try:
@@ -347,7 +362,7 @@ def measured(operation: Operation, session: Session) -> float:
     return answer if isinstance(answer, float) else time.perf_counter() - started
 
 
-class Explaining(Session):
+class Explaining(Database):
     """Notes how PostgreSQL would find the rows of each statement."""
 
     def rows(self, model: type[Row], query: Any, **values: Any) -> list[Row]:

@@ -32,6 +32,10 @@ BEYOND_SCHEMAS = {
     "Password should not be your own e-mail address or name",
     "Text should have at most 8 words",
     "Date should not be in the future",
+    "Time should not be in the future",
+    "The end should not be before the beginning",
+    "An observation has a value and its unit, or a text",
+    "Number should have at most 100 digits",
     "Input should be greater than or equal to 1800-01-01",  # nor can it compare dates
     "Input should be a valid integer",  # 1.0 is one to JSON Schema, and no way to write an id
 }

@@ -10,6 +10,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+from urllib.parse import unquote
 
 import psycopg
 import pytest
@@ -78,6 +79,8 @@ def _marked(model: type[BaseModel], body: dict[str, Any]) -> dict[str, Any]:
             except ValidationError:
                 continue
             body[name] = value + OF_ANN
+        if isinstance(value, dict):  # what a record says
+            body[name] = {inner: text + OF_ANN for inner, text in value.items()}
     return body
 
 
@@ -108,6 +111,10 @@ class World:
                 [ANN, READER, ANN, WRITER, DOCTOR, RECEPTION],
             )
             connection.execute("UPDATE doctors SET account_id = %s", [DOCTOR])
+            # As if its bytes had come.
+            connection.execute("ALTER TABLE documents DISABLE TRIGGER complete")
+            connection.execute("UPDATE documents SET object_version = 'first'")
+            connection.execute("ALTER TABLE documents ENABLE TRIGGER complete")
 
     def open_patient(self, access: str) -> None:
         with self.database.connect() as connection:
@@ -245,7 +252,7 @@ def test_a_delegate_with_write_gets_what_ann_gets(everyone: World, subtests: pyt
         with subtests.test(sample.name):
             answer = everyone.ask(sample, WRITER, acting_for=ANN)
             assert answer.status == answer_to_ann.status
-            if sample.route.method == "GET":
+            if sample.route.method == "GET" and not sample.route.path.endswith("/disclosures"):
                 assert _comparable(answer) == _comparable(answer_to_ann)
 
 
@@ -264,9 +271,11 @@ def test_a_doctors_account_reaches_what_is_opened_to_it(
                 assert OF_ANN not in answer.text
                 assert answer.status == 404 or answer.json["items"] == []
             elif sample.route.method == "GET":
-                assert (answer.status, OF_ANN in answer.text) in ((200, True), (404, False))
+                assert (answer.status, OF_ANN in unquote(unquote(answer.text))) in ((200, True), (404, False))
             elif access == "read":
                 answer.refuse(403, "read-only")
+            elif sample.name.endswith(("amend_record", "retract_record")):
+                answer.refuse(403, "forbidden")  # Ann is their author
             else:
                 assert answer.status not in (403, 404)
             everyone.ask(sample, RECEPTION, acting_for=DOCTOR).refuse(422, "validation")
@@ -298,7 +307,7 @@ def _comparable(answer: Answer) -> object:
 
     def stripped(value: Any) -> Any:
         if isinstance(value, dict):
-            of_the_actor = ("actor_", "author_", "request_id")
+            of_the_actor = ("actor_", "author_", "request_id", "url")
             return {name: stripped(inner) for name, inner in value.items() if not name.startswith(of_the_actor)}
         if isinstance(value, list):
             return [stripped(inner) for inner in value]

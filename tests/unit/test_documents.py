@@ -29,6 +29,6 @@ def test_the_collection_of_requests_has_every_route_once() -> None:
     requests = re.findall(r"^([A-Z]+) {{host}}([^?\s]+)", Path("docs/requests.http").read_text(), re.MULTILINE)
     sent = [(method, re.sub(r"{{\w+}}", "{id}", path).replace("/validation", "/{slug}")) for method, path in requests]
     expected = [
-        (method, path.replace("{closure_id}", "{id}")) for method, path, _, _ in routes() if path != "/docs/{file}"
+        (method, re.sub(r"{\w+_id}", "{id}", path)) for method, path, _, _ in routes() if path != "/docs/{file}"
     ]
     assert sorted(sent) == sorted(expected)

@@ -9,9 +9,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from healthcare.fields import BCRYPT, LINE, MAX_ID, Cursor, Email, IdText, Name, Phone, encode_cursor
+from healthcare.fields import (
+    BCRYPT,
+    LINE,
+    MAX_ID,
+    WORD_CURSOR,
+    Cursor,
+    Email,
+    Found,
+    IdText,
+    Name,
+    Phone,
+    WordAndId,
+    WordCursor,
+    encode_cursor,
+    encode_word_cursor,
+)
 
 CURSOR: TypeAdapter[int] = TypeAdapter(Cursor)
+WORDS: TypeAdapter[WordAndId] = TypeAdapter(WordCursor)
 ID: TypeAdapter[int] = TypeAdapter(IdText)
 NAME: TypeAdapter[str] = TypeAdapter(Name)
 
@@ -27,6 +43,24 @@ def test_a_cursor_leads_back_to_its_row(last_id: int) -> None:
 def test_a_text_is_a_cursor_in_one_spelling_only_or_refused(text: str) -> None:
     with suppress(ValidationError):
         assert encode_cursor(CURSOR.validate_python(text)) == text
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=200), st.integers(1, MAX_ID))
+def test_a_cursor_of_words_leads_back_to_its_word_and_row(word: str, last_id: int) -> None:
+    cursor = encode_word_cursor(Found(id=last_id, word=word))
+    assert len(cursor) <= 1078
+    assert WORDS.validate_python(cursor) == (word, last_id)
+
+
+@given(st.from_regex(WORD_CURSOR, fullmatch=True) | st.text())
+def test_a_text_of_the_right_form_is_a_cursor_of_words_that_the_database_takes(text: str) -> None:
+    try:
+        word, last_id = WORDS.validate_python(text)
+        assert 0 < last_id <= MAX_ID
+        assert "\0" not in word
+        word.encode()
+    except ValidationError:
+        assert not re.fullmatch(WORD_CURSOR, text)
 
 
 @given(st.text() | st.integers().map(str))

@@ -22,6 +22,8 @@ def lambda_handler(event, context):
     time.sleep(event.get("sleep", 0))
     if event.get("exit"):
         os._exit(1)
+    if "raise" in event:
+        raise ValueError(event["raise"])
     print("called with", event)
     return {"word": WORD, "pid": os.getpid(), "request_id": context.aws_request_id, "setting": os.environ["SETTING"]}
 """
@@ -125,6 +127,13 @@ def test_a_process_that_ends_fails_one_request_only(pool: Pool) -> None:
     with pytest.raises(InvocationFailed):
         pool.invoke(b'{"exit": true}')
     assert call(pool)["word"] == "first"
+
+
+def test_what_a_function_raises_fails_one_request_and_leaves_it_warm(pool: Pool) -> None:
+    before = call(pool)["pid"]
+    with pytest.raises(InvocationFailed, match="not today"):
+        call(pool, **{"raise": "not today"})
+    assert call(pool)["pid"] == before
 
 
 def test_a_process_that_ended_while_idle_costs_nobody_an_answer(pool: Pool) -> None:

@@ -38,10 +38,27 @@ GATEWAY_SECONDS = 29
 READ_VIDEO_SERVER = ("secretsmanager:GetSecretValue", "VideoServer")
 READ_KEYS = ("secretsmanager:GetSecretValue", "TokenKeys")
 DECRYPT = ("kms:Decrypt", "Key")
+DOCUMENTS = {
+    *(
+        (f"s3:{action}", "Documents")
+        for action in (
+            "PutObject",
+            "PutObjectTagging",
+            "GetObject",
+            "GetObjectVersion",
+            "GetObjectVersionTagging",
+            "PutObjectVersionTagging",
+            "ListBucket",
+        )
+    ),
+    ("kms:GenerateDataKey", "Key"),
+    DECRYPT,
+}
 RIGHTS: Mapping[str, set[tuple[str, str]]] = {
     "ApiRole": {("rds-db:connect", "healthcare_api")},
     "AppointmentsRole": {("rds-db:connect", "healthcare_api"), READ_VIDEO_SERVER, DECRYPT},
-    "PracticeRole": {("rds-db:connect", "healthcare_doctor"), READ_VIDEO_SERVER, DECRYPT},
+    "PracticeRole": {("rds-db:connect", "healthcare_doctor"), READ_VIDEO_SERVER, *DOCUMENTS},
+    "DocumentsRole": {("rds-db:connect", "healthcare_api"), ("s3:DeleteObject", "Documents"), *DOCUMENTS},
     "OutboxRole": {("rds-db:connect", "healthcare_sender"), READ_KEYS, DECRYPT},
     "SenderRole": {
         ("lambda:InvokeFunction", "OutboxFunctionAliaslive"),

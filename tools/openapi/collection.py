@@ -53,6 +53,8 @@ def _request(event: Json) -> str:
         carried["starts_at"] = "items[0].starts_at"
     if route.takes_key and "id" in fields:
         carried[route.path.rpartition("/")[2].removesuffix("s")] = "id"
+    if "upload" in fields:
+        carried["document"] = "document.id"
     if carried:
         statements = [f'client.global.set("{name}", response.body.{field});' for name, field in carried.items()]
         lines += ["", f"> {{% {' '.join(statements)} %}}"]

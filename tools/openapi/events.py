@@ -46,6 +46,7 @@ OF_NO_ROUTE: dict[str, Json] = {
     "migrate/delete_doctor": {"delete_doctor": 1},
     "migrate/turn_off_second_factor": {"turn_off_second_factor": "ada@example.com"},
     "migrate/send_again": {"send_again": True},
+    "migrate/erase_patient": {"erase_patient": 1},
 }
 
 

@@ -12,7 +12,7 @@ from healthcare.fields import IdText, Page, PageQuery, Row, page
 class AuditEvent(Row):
     at: datetime
     actor_id: int | None = Field(description="Who did it; null for what was done outside the API.")
-    action: Literal["create", "update", "delete"] = Field(examples=["update"])
+    action: Literal["create", "update", "delete", "erase"] = Field(examples=["update"])
     resource: str = Field(description="Such as `patient` or `mapping`.", examples=["patient"])
     resource_id: int = Field(examples=[1])
     patient_id: int | None = Field(exclude=True)

@@ -124,12 +124,9 @@ Reason = Annotated[str, _TRIMMED, StringConstraints(min_length=1, max_length=500
 Phone = Annotated[str, _TRIMMED, StringConstraints(max_length=32, pattern=PHONE), _NFC]
 Email = Annotated[str, _TRIMMED, StringConstraints(max_length=254, pattern=EMAIL), _NFC]
 FilterText = Annotated[str, _TRIMMED, StringConstraints(max_length=200, pattern=LINE), _NFC]
-DateOfBirth = Annotated[
-    date,
-    Field(ge=date(1800, 1, 1)),
-    AfterValidator(_not_in_the_future),
-    BeforeValidator(_calendar_date, json_schema_input_type=date),
-]
+Date = Annotated[date, BeforeValidator(_calendar_date, json_schema_input_type=date)]
+PastDate = Annotated[Date, AfterValidator(_not_in_the_future)]
+DateOfBirth = Annotated[PastDate, Field(ge=date(1800, 1, 1))]
 Moment = Annotated[
     datetime,
     # Years that every party can count with, in any time zone.

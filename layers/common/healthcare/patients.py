@@ -70,9 +70,9 @@ class HasAppointments(Conflict):
 
 
 class HasHistory(Conflict):
-    """The patient has appointments that took place or were missed, or records, and these are kept.
+    """The patient has records, documents, or appointments that took place or were missed, and these are kept.
 
-    Leave the patient. Whoever runs the API can erase it where the law demands it.
+    Leave the patient; documents can be deleted. Whoever runs the API can erase it where the law demands it.
     """
 
     slug, title = "has-history", "The patient has a history"
@@ -201,7 +201,12 @@ def delete(db: Database, id: int, if_match: list[int] | None) -> None:
         """,
         id=id,
         if_match=if_match,
-        constraints={"patients_without_appointments": HasAppointments, "patients_without_history": HasHistory},
+        constraints={
+            "patients_without_appointments": HasAppointments,
+            "patients_without_history": HasHistory,
+            "records_patient_fkey": HasHistory,
+            "documents_patient_fkey": HasHistory,
+        },
     )
     if not deleted:
         raise _refusal(db, id)

@@ -74,3 +74,15 @@ def delete_doctor(conninfo: str, id: int, batch: int = 500) -> int:
             deleted += count
         connection.execute("DELETE FROM doctors WHERE id = %s", [id])
     return deleted
+
+
+def erase_patient(conninfo: str, id: int) -> dict[str, Any] | None:
+    """Takes everything of a patient, where the law lets it be forgotten; None when there is no such patient.
+
+    Returns how much went and the keys of the `objects` that are left to delete in S3. The audit keeps one event that
+    says the same, and nothing of what was erased.
+    """
+    with psycopg.connect(conninfo, row_factory=dict_row) as connection:
+        row = connection.execute("SELECT erased, objects::text[] FROM erase_patient(%s)", [id]).fetchone()
+    assert row
+    return {**row["erased"], "objects": row["objects"]} if row["erased"] else None

@@ -22,6 +22,8 @@ class Settings:
     session_idle_lifetime: int = 30 * 24 * 3600
     session_lifetime: int = 90 * 24 * 3600
     mail_from: str = ""  # nothing is sent by mail without it
+    documents_bucket: str = "healthcare-documents"
+    malware_scan: str = "off"  # `on`: a document is available once GuardDuty has found nothing in it
 
 
 @cache

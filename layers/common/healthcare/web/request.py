@@ -65,7 +65,7 @@ class Request:
         try:
             self.acting_for = _OWNER_ID.validate_python(self._headers.get("acting-for"))
         except ValidationError as error:
-            raise Invalid(_problems(error, "header/acting-for")) from None
+            raise Invalid(problems_of(error, "header/acting-for")) from None
         return Database(
             int(self._caller["user_id"]),
             self._caller["role"],
@@ -89,7 +89,7 @@ class Request:
             try:
                 arguments[name] = type_.validate_python(parameters[name])
             except ValidationError as error:
-                problems += _problems(error, f"path/{name}")
+                problems += problems_of(error, f"path/{name}")
         given = self._event.get("multiValueQueryStringParameters") or {}
         problems += [(f"query/{name}", "Input should be given once") for name, all_ in given.items() if len(all_) > 1]
         try:
@@ -97,7 +97,7 @@ class Request:
             if query is not Input:
                 arguments["query"] = validated
         except ValidationError as error:
-            problems += _problems(error, "query")
+            problems += problems_of(error, "query")
         if "if_match" in names:
             arguments["if_match"] = self._if_match(problems)
         if body:
@@ -157,7 +157,7 @@ class Request:
         return [int(tag[1:-1]) for tag in re.findall(ETAG, value) if re.fullmatch(r'"[1-9][0-9]{0,17}"', tag)]
 
 
-def _problems(error: ValidationError, prefix: str = "") -> Problems:
+def problems_of(error: ValidationError, prefix: str = "") -> Problems:
     """Where by JSON Pointer, and what in words; never what was sent."""
     return [
         (prefix + "".join(map(_step, found["loc"])), in_words(found))
@@ -183,7 +183,7 @@ def _body_problems(error: ValidationError, content: bytes) -> Problems:
         return _unreadable_values(content)
     if not first["loc"]:
         raise MalformedBody
-    return _problems(error)
+    return problems_of(error)
 
 
 def _unreadable_values(content: bytes) -> Problems:

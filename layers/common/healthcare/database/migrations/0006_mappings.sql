@@ -11,7 +11,7 @@ CREATE TABLE mappings (
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT mappings_patient_fkey FOREIGN KEY (owner_id, patient_id) REFERENCES patients (owner_id, id)
-        ON DELETE CASCADE,
+        ON UPDATE CASCADE ON DELETE CASCADE,
     -- With the owner, or else a pair that exists elsewhere would answer "assigned already" to everybody.
     CONSTRAINT mappings_pair_key UNIQUE (owner_id, patient_id, doctor_id)
 );
