@@ -97,6 +97,7 @@ def serve(settings: Settings, console: Console, stack: ExitStack, stop: threadin
     messages = {
         "AWS_ENDPOINT_URL_LAMBDA": functions,
         "MAIL_FROM": MAIL_FROM,
+        "WEBHOOKS_TO_LOOPBACK": "allowed",
         "APP_URL": f"http://127.0.0.1:{settings.port}",
     }
     gateway = Gateway(template, pools, pages(moto), console, settings.port)
