@@ -2,11 +2,14 @@
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -197,26 +200,49 @@ def test_no_redirect_is_followed(ann: Client, post: Post, receiver: Receiver, da
     assert ann.get(f"{url}/deliveries").json["items"][0]["answer"] == 307
 
 
-def test_one_slow_receiver_holds_up_no_other(ann: Client, post: Post, receiver: Receiver, database: Database) -> None:
-    """Of 10,000 that are due, the slow one's are the oldest; the others are all there long before it is done."""
-    with receiving(seconds=3) as slow:
+QUICK_RECEIVER = """
+import asyncio
+async def answer(reader, writer):
+    await reader.read(65536)
+    writer.write(b"HTTP/1.1 204 No Content\\r\\nConnection: close\\r\\n\\r\\n")
+    await writer.drain()
+    writer.close()
+async def main():
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+asyncio.run(main())
+"""
+
+
+def test_of_ten_thousand_that_are_due_one_slow_receiver_holds_up_no_other(
+    ann: Client, post: Post, database: Database
+) -> None:
+    """The slow one's are the oldest. The others are all there within a minute, long before it is done."""
+    with (
+        receiving(seconds=3) as slow,
+        subprocess.Popen([sys.executable, "-c", QUICK_RECEIVER], stdout=subprocess.PIPE, text=True) as quick,
+    ):
+        assert quick.stdout
         _register(ann, slow.url)
         with database.connect() as connection:
             connection.execute("UPDATE webhooks SET events = '{document.available}'")
-        _announce(database, ann, "document.available", times=40)
-        for _ in range(5):
-            _register(ann, receiver.url)
-        _announce(database, ann, times=2000)
+        _announce(database, ann, "document.available", times=500)
+        url = f"http://127.0.0.1:{quick.stdout.readline().strip()}/"
+        for _ in range(10):
+            _register(ann, url)
+        _announce(database, ann, times=950)
         sender = threading.Thread(target=post.send)
         started = time.monotonic()
         sender.start()
-        while len(receiver.taken) < 10_000 and time.monotonic() - started < 60:
-            time.sleep(0.1)
-        assert len(receiver.taken) == 10_000, len(receiver.taken)
-        assert len(slow.taken) < 400
+        sent = "SELECT count(*) FROM outbox WHERE kind = 'record.created' AND state = 'sent'"
+        while database.value(sent) != 9500 and time.monotonic() - started < 60:
+            time.sleep(0.2)
+        assert database.value(sent) == 9500
+        assert len(slow.taken) < 500
         slow.seconds = 0
         sender.join()
-    assert len({headers["webhook-id"] for headers, _ in receiver.taken}) == 10_000
+        quick.kill()
 
 
 def test_a_receiver_that_drips_its_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +261,7 @@ def test_a_receiver_that_drips_its_answer_is_given_up(monkeypatch: pytest.Monkey
 
         threading.Thread(target=drip, daemon=True).start()
         started = time.monotonic()
-        with pytest.raises(Exception):  # noqa: B017 - whichever: what counts is the time
+        with pytest.raises((OSError, HTTPException)):
             targets.post(f"http://127.0.0.1:{server.getsockname()[1]}/", {}, "{}", loopback=True)
         assert time.monotonic() - started < 2
 

@@ -52,7 +52,7 @@ class NewWebhook(Input):
 class WebhookChange(Input):
     url: Url = unchanged()
     events: Events = unchanged()
-    enabled: bool = unchanged()
+    enabled: bool = unchanged(example=True)
     rotate_secret: Literal[True] = unchanged()
 
 

@@ -51,7 +51,10 @@ def is_public(text: str) -> bool:
 
 
 def post(url: str, headers: dict[str, str], body: str, *, loopback: bool) -> int:
-    """The status that is answered; no redirect is followed and no body read. Raises UnsafeTarget and OSError."""
+    """The status that is answered; no redirect is followed and no body read.
+
+    Raises UnsafeTarget, OSError and HTTPException.
+    """
     parts = checked(url, loopback=loopback)
     connection = _Connection(parts, address_of(parts, loopback=loopback))
     # A time-out of the socket is for each of its operations: a receiver that sends a byte a second would have no end.
