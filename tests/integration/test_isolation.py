@@ -108,6 +108,13 @@ class World:
                 [ANN, READER, ANN, WRITER, DOCTOR, RECEPTION],
             )
             connection.execute("UPDATE doctors SET account_id = %s", [DOCTOR])
+            connection.execute(  # whose sample has an address that nobody has
+                """
+                INSERT INTO webhooks (owner_id, url, events, secret)
+                SELECT %s, 'https://example.org/ of Ann', '{appointment.booked}', '' WHERE NOT EXISTS (SELECT FROM webhooks)
+                """,
+                [ANN],
+            )
 
     def open_patient(self, access: str) -> None:
         with self.database.connect() as connection:
