@@ -111,7 +111,8 @@ class World:
             connection.execute(  # whose sample has an address that nobody has
                 """
                 INSERT INTO webhooks (owner_id, url, events, secret)
-                SELECT %s, 'https://example.org/ of Ann', '{appointment.booked}', '' WHERE NOT EXISTS (SELECT FROM webhooks)
+                SELECT %s, 'https://example.org/ of Ann', '{appointment.booked}', ''
+                 WHERE NOT EXISTS (SELECT FROM webhooks)
                 """,
                 [ANN],
             )
