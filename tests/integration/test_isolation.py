@@ -111,12 +111,10 @@ class World:
                 [ANN, READER, ANN, WRITER, DOCTOR, RECEPTION],
             )
             connection.execute("UPDATE doctors SET account_id = %s", [DOCTOR])
-<<<<<<< HEAD
             # As if its bytes had come.
             connection.execute("ALTER TABLE documents DISABLE TRIGGER complete")
             connection.execute("UPDATE documents SET object_version = 'first'")
             connection.execute("ALTER TABLE documents ENABLE TRIGGER complete")
-=======
             connection.execute(  # whose sample has an address that nobody has
                 """
                 INSERT INTO webhooks (owner_id, url, events, secret)
@@ -125,7 +123,6 @@ class World:
                 """,
                 [ANN],
             )
->>>>>>> sharing
 
     def open_patient(self, access: str) -> None:
         with self.database.connect() as connection:
