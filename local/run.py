@@ -79,7 +79,8 @@ def serve(settings: Settings, console: Console, stack: ExitStack, stop: threadin
 
     def start(function: Function) -> Environment:
         environment = EmulatedEnvironment if settings.runtime == "emulator" else ProcessEnvironment
-        variables = variables_of(function, database, moto.endpoint) | {"AWS_ENDPOINT_URL_LAMBDA": functions}
+        here = {"AWS_ENDPOINT_URL_LAMBDA": functions, "WEBHOOKS_TO_LOOPBACK": "allowed"}
+        variables = variables_of(function, database, moto.endpoint) | here
         return environment(replace(function, variables=variables), console.function_line)
 
     os.environ.setdefault("APP_URL", f"http://127.0.0.1:{settings.port}")

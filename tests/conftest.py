@@ -44,6 +44,7 @@ os.environ |= {
     "MAIL_FROM": "no-reply@example.net",
     "APP_URL": "https://app.example.net",
     "OUTBOX_FUNCTION": "OutboxFunction",
+    "WEBHOOKS_TO_LOOPBACK": "allowed",
     "POWERTOOLS_SERVICE_NAME": "tests",
     "TOKEN_KEYS_SECRET_ID": SECRET,
 }

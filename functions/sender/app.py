@@ -14,11 +14,12 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from healthcare.messages import mails
+from healthcare.messages import mails, targets
 from healthcare.platform.logs import logger
 
 AT_ONCE = 100
 CLAIMS_FOR = 45  # seconds; then the next run goes on
+GATHERS_FOR = 0.05  # seconds, so that one call settles many
 LOOKS_AGAIN = 2  # seconds, while something slow is on its way
 # What trying again does not change.
 HOPELESS = ("MessageRejected", "BadRequestException", "ValueError")
@@ -34,7 +35,8 @@ def lambda_handler(event: dict[str, Any], context: object) -> None:
     with ThreadPoolExecutor(AT_ONCE) as threads:
         running = {threads.submit(_sent, ses, message) for message in outbox(begin=True, claim=AT_ONCE)}
         while running:
-            done, running = wait(running, timeout=LOOKS_AGAIN, return_when=FIRST_COMPLETED)
+            wait(running, timeout=LOOKS_AGAIN, return_when=FIRST_COMPLETED)
+            done, running = wait(running, timeout=GATHERS_FOR)
             room = AT_ONCE - len(running) if time.monotonic() < until else 0
             claimed = outbox(settle=[future.result() for future in done], claim=room)
             running |= {threads.submit(_sent, ses, message) for message in claimed}
@@ -50,14 +52,23 @@ def _outbox(functions: Any, **request: object) -> list[Message]:
 
 def _sent(ses: Any, message: Message) -> dict[str, Any]:
     """What became of it. Nothing that it holds may be logged."""
-    outcome = "sent"
+    outcome, answer = "sent", None
     try:
-        _send_mail(ses, message)
+        if message["url"]:
+            answer = _deliver(message)
+            outcome = "sent" if 200 <= answer < 300 else "hopeless" if answer == 410 else "failed"
+        else:
+            _send_mail(ses, message)
     except Exception as error:
         code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
         outcome = "hopeless" if code in HOPELESS else "failed"
         logger.warning("a message was not sent", message_id=message["id"], code=code)
-    return {"id": message["id"], "attempt": message["attempt"], "outcome": outcome}
+    return {"id": message["id"], "attempt": message["attempt"], "outcome": outcome, "answer": answer}
+
+
+def _deliver(message: Message) -> int:
+    loopback = environ.get("WEBHOOKS_TO_LOOPBACK") == "allowed"
+    return targets.post(message["url"], message["headers"], message["body"], loopback=loopback)
 
 
 def _send_mail(ses: Any, message: Message) -> None:

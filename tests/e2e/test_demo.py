@@ -92,12 +92,15 @@ def test_the_commands_it_prints_do_what_they_say(own_run: LocalRun, filled: str)
     script = [setup] + [f"# {command}\necho; echo ---" for command in commands]
     shell = subprocess.run(["sh", "-eu"], input="\n".join(script), capture_output=True, text=True, timeout=60)
     assert shell.returncode == 0, shell.stderr
-    found, specialists, doctors, changed, events = (json.loads(text) for text in shell.stdout.split("---")[:5])
+    answers = (json.loads(text) for text in shell.stdout.split("---")[:7])
+    found, specialists, doctors, changed, events, by_colleague, opened = answers
     assert len(found["items"]) >= 1
     assert {doctor["specialty"] for doctor in specialists["items"]} == {"Cardiology"}
     assert len(doctors["items"]) >= 1
     assert changed["phone"] == "+44 20 7946 0999"
     assert events["items"][0]["action"] == "update"
+    assert by_colleague == changed
+    assert [(patient["id"], patient["access"]) for patient in opened["items"]] == [(changed["id"], "read")]
 
 
 def test_the_people_come_from_everywhere_and_their_data_are_whole(own_run: LocalRun, filled: str) -> None:

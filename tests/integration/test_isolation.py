@@ -115,6 +115,14 @@ class World:
             connection.execute("ALTER TABLE documents DISABLE TRIGGER complete")
             connection.execute("UPDATE documents SET object_version = 'first'")
             connection.execute("ALTER TABLE documents ENABLE TRIGGER complete")
+            connection.execute(  # whose sample has an address that nobody has
+                """
+                INSERT INTO webhooks (owner_id, url, events, secret)
+                SELECT %s, 'https://example.org/ of Ann', '{appointment.booked}', ''
+                 WHERE NOT EXISTS (SELECT FROM webhooks)
+                """,
+                [ANN],
+            )
 
     def open_patient(self, access: str) -> None:
         with self.database.connect() as connection:

@@ -29,6 +29,7 @@ ODD = {
     "sharing/leave_owner": 404,
     "appointments/join": 409,
     "practice/read": 404,
+    "webhooks/resend_delivery": 404,
     "practice/list_appointments": 404,
     "practice/read_appointment": 404,
     "practice/arrive": 404,

@@ -475,7 +475,7 @@ def test_a_doctors_patients_are_walked_through_and_searched(
     assert found("brown") == ["Yan Brown", "Zoe Brownlee", "Zoë Brown"]
     assert found("ZOË bro") == ["Zoë Brown"]
     assert found("ÖBERG å") == ["Åsa Öberg"]
-    assert found("closed") == found("zoe öberg") == []
+    assert found("closed") == found("zoe öberg") == found("...") == []
     ann.patch(f"/api/patients/{patients[0]['id']}", {"name": "Ada"}).expect(200)
     ann.delete(f"/api/patients/{patients[2]['id']}").expect(204)
     assert [item["id"] for item in bob.walk("/api/practice/patients?q=ada")] == [patients[0]["id"]]
@@ -553,6 +553,7 @@ def test_a_doctors_and_a_delegates_requests_read_as_much_among_20_000_patients_a
     for url, small, large in (
         ("/api/practice", (doctor_of_few, {}), (doctor_of_many, {})),
         ("/api/practice/patients?limit=5", (doctor_of_few, {}), (doctor_of_many, {})),
+        ("/api/practice/patients?limit=5&q=patient", (doctor_of_few, {}), (doctor_of_many, {})),
         ("/api/practice/patients/{}", (doctor_of_few, {}), (doctor_of_many, {})),
         ("/api/patients?limit=5", (delegate, for_few), (delegate, for_many)),
         ("/api/patients/{}", (delegate, for_few), (delegate, for_many)),
@@ -560,5 +561,5 @@ def test_a_doctors_and_a_delegates_requests_read_as_much_among_20_000_patients_a
     ):
         of_few = rows_read(small[0], url.format(first), small[1], database)
         of_many = rows_read(large[0], url.format(other), large[1], database)
-        assert of_many <= of_few + 5, (url, of_few, of_many)
+        assert of_many <= of_few + 20, (url, of_few, of_many)
         assert of_few < 100, (url, of_few)

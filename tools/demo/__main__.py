@@ -28,12 +28,16 @@ TO_TRY = """\
   E-mail addresses   {emails}
   Their password     {password}
 
-Five things to try, in the browser at {api}/docs or here:
+{owner} has {staff} act for her, and has opened a patient to {doctor}, who is in the directory.
+
+Seven things to try, in the browser at {api}/docs or here:
 
   export API={api}
-  AUTH="Authorization: Bearer $(curl -s $API/api/auth/login \\
-      --json '{{"email": "{email}", "password": "{password}"}}' |
-      python3 -c 'import json, sys; print(json.load(sys.stdin)["access_token"])')"
+  log_in() {{
+      curl -s $API/api/auth/login --json '{{"email": "'$1'", "password": "{password}"}}' |
+          python3 -c 'import json, sys; print("Authorization: Bearer", json.load(sys.stdin)["access_token"])'
+  }}
+  AUTH="$(log_in {emails_of[0]})"
 
   # 1. Patients by the beginnings of their names
   curl -s "$API/api/patients?q={beginning}" -H "$AUTH"
@@ -45,6 +49,10 @@ Five things to try, in the browser at {api}/docs or here:
   curl -s -X PATCH $API/api/patients/{patient_id} -H "$AUTH" -H 'If-Match: "1"' --json '{{"phone": "+44 20 7946 0999"}}'
   # 5. What was done to that patient, and by whom
   curl -s "$API/api/audit?patient_id={patient_id}" -H "$AUTH"
+  # 6. The same patient, as a colleague who acts for the owner
+  curl -s $API/api/patients/{patient_id} -H "$(log_in {emails_of[1]})" -H "Acting-For: {owner_id}"
+  # 7. The patients that are opened to a doctor
+  curl -s $API/api/practice/patients -H "$(log_in {emails_of[2]})"
 """
 
 
@@ -68,6 +76,7 @@ class User:
         if "access_token" not in login:
             raise Failed(f"There is an account {email} with another password already.")
         self._headers = {"Authorization": f"Bearer {login['access_token']}"}
+        self.id: int = login["user"]["id"]
         advance()
 
     def add(self, path: str, body: Person) -> Any:
@@ -146,6 +155,7 @@ def _fill(address: str, password: str) -> None:
         doctor_ids = _add_doctors(users, directory)
         add = partial(_add_patients, directory=directory, doctor_ids=doctor_ids)
         first_ids = list(threads.map(add, users, theirs))
+        _share(users, doctor_ids[directory[0]["email"]], first_ids[0])
     seconds = time.monotonic() - started
     added = sum(user.added for user in users)
     print(
@@ -158,8 +168,12 @@ def _fill(address: str, password: str) -> None:
         TO_TRY.format(
             api=address,
             emails=emails,
+            emails_of=[user["email"] for user in USERS],
+            owner=USERS[0]["name"],
+            staff=USERS[1]["name"],
+            doctor=USERS[2]["name"],
+            owner_id=users[0].id,
             password=password,
-            email=USERS[0]["email"],
             beginning=beginning,
             patient_id=first_ids[0],
         ),
@@ -197,6 +211,25 @@ def _add_patients(
                 user.add("/api/mappings", {"patient_id": pair[0], "doctor_id": pair[1]})
             user.advance()
     return int(ids[patients[0]["name"], patients[0]["date_of_birth"]])
+
+
+def _share(users: list[User], doctor_id: int, patient_id: int) -> None:
+    """The second user acts for the first; the third is a doctor to whom the first opens a patient."""
+    owner, staff, doctor = users
+    if all(delegate["user_id"] != staff.id for delegate in owner.all_of("/api/delegates")):
+        _invite(owner, staff, {"kind": "delegate", "access": "write"})
+    if "id" not in doctor.send("GET", "/api/practice", also=(404,)):
+        _invite(owner, doctor, {"kind": "doctor", "doctor_id": doctor_id})
+    pair = {"patient_id": patient_id, "doctor_id": doctor_id}
+    (mapping,) = [m for m in owner.all_of("/api/mappings") if m | pair == m] or [
+        owner.send("POST", "/api/mappings", pair)
+    ]
+    owner.send("PATCH", f"/api/mappings/{mapping['id']}", {"access": "read"})
+
+
+def _invite(owner: User, guest: User, invitation: Person) -> None:
+    code = owner.send("POST", "/api/invitations", invitation)["code"]
+    guest.send("POST", "/api/invitations/accept", {"code": code})
 
 
 if __name__ == "__main__":

@@ -4,10 +4,11 @@ At least once: whoever does not settle in time is followed by another, who sends
 """
 
 import json
-from base64 import urlsafe_b64encode
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
+from hmac import digest
 from typing import Any, Literal
 
 from healthcare.database.connection import Database
@@ -20,12 +21,16 @@ _PROVE_SOMETHING = ("reset", "verify", "change")
 
 
 class Message(Output):
+    """A mail of a `kind` to an address, or a delivery to a webhook, which is signed already."""
+
     id: int
     attempt: int
     kind: str
-    address: str
+    address: str | None = None
     token: str | None = None
-    created_at: datetime
+    url: str | None = None
+    headers: dict[str, str] | None = None
+    body: str | None = None
 
 
 class Messages(Output):
@@ -45,6 +50,9 @@ class _Claimed(Output):
     kind: str
     user_id: int | None
     address: str | None
+    url: str | None
+    secrets: list[bytes]
+    data: dict[str, Any]
     created_at: datetime
 
 
@@ -54,6 +62,8 @@ class _Alive(Output):
 
 class _Settled(Output):
     state: str
+    webhook_id: int | None
+    answer: int | None
 
 
 def claim(db: Database, wanted: int) -> Messages:
@@ -62,13 +72,18 @@ def claim(db: Database, wanted: int) -> Messages:
         claimed = db.rows(
             _Claimed,
             """
-            SELECT m.id, m.attempts, m.kind, m.user_id, m.created_at,
+            SELECT m.id, m.attempts, m.kind, m.user_id, m.data, m.created_at,
+                   CASE WHEN w.enabled THEN w.url END AS url,
+                   array_remove(ARRAY[w.secret, CASE WHEN w.old_secret_until > now() THEN w.old_secret END], NULL)
+                   AS secrets,
                    CASE WHEN s.address IS NULL THEN given END AS address
               FROM claim_messages(%(wanted)s) m
               LEFT JOIN users u ON u.id = m.user_id
+              LEFT JOIN webhooks w ON w.id = m.webhook_id
               LEFT JOIN mailed_tokens t ON t.user_id = m.user_id AND t.message_id = m.id AND t.purpose = 'change'
              CROSS JOIN LATERAL (
-                   SELECT CASE m.kind WHEN 'change' THEN t.email ELSE u.email END AS given) AS a
+                   SELECT CASE WHEN m.kind = 'change' THEN t.email
+                               WHEN m.webhook_id IS NULL THEN u.email END AS given) AS a
               LEFT JOIN suppressed_addresses s ON s.address = address_hash(given)
             """,
             wanted=wanted,
@@ -76,10 +91,16 @@ def claim(db: Database, wanted: int) -> Messages:
         sendable = [message for message in claimed if message.address and settings().mail_from]
         proofs = _with_tokens(db, [message for message in sendable if message.kind in _PROVE_SOMETHING])
         items = [
-            Message(attempt=message.attempts, token=proofs.get(message.id), **dict(message))
+            Message(
+                id=message.id,
+                attempt=message.attempts,
+                kind=message.kind,
+                address=message.address,
+                token=proofs.get(message.id),
+            )
             for message in sendable
             if message.id in proofs or message.kind not in _PROVE_SOMETHING
-        ]
+        ] + [_delivery(message, message.url) for message in claimed if message.url]
         transaction.finish(
             """
             DELETE FROM outbox
@@ -125,6 +146,24 @@ def _with_tokens(db: Database, messages: Sequence[_Claimed]) -> dict[int, str]:
     return {row.id: made[row.id] for row in alive}
 
 
+def _delivery(message: _Claimed, url: str) -> Message:
+    """As Standard Webhooks signs it, by each secret that is good now."""
+    name, time = f"msg_{message.id}", str(int(datetime.now(UTC).timestamp()))
+    body = json.dumps(
+        {"type": message.kind, "timestamp": message.created_at.isoformat(), "data": message.data}, separators=(",", ":")
+    )
+    signed = f"{name}.{time}.{body}".encode()
+    signatures = [b64encode(digest(secret, signed, "sha256")).decode() for secret in message.secrets]
+    headers = {
+        "content-type": "application/json",
+        "user-agent": "healthcare-webhooks",
+        "webhook-id": name,
+        "webhook-timestamp": time,
+        "webhook-signature": " ".join(f"v1,{signature}" for signature in signatures),
+    }
+    return Message(id=message.id, attempt=message.attempts, kind=message.kind, url=url, headers=headers, body=body)
+
+
 def settle(db: Database, settlements: Sequence[Settlement]) -> None:
     """What failed waits for its next attempt. What is hopeless, or has had all of them, is set aside.
 
@@ -145,13 +184,15 @@ def settle(db: Database, settlements: Sequence[Settlement]) -> None:
                            WHEN s.outcome = 'hopeless' OR retry_after(s.attempt) IS NULL THEN 'failed'
                            ELSE 'pending' END AS state) AS next
          WHERE o.id = s.id AND o.state = 'pending' AND (s.outcome = 'sent' OR o.attempts = s.attempt)
-        RETURNING o.state
+        RETURNING o.state, o.webhook_id, o.answer
         """,
         settlements=json.dumps([dict(settlement) for settlement in settlements]),
     )
     for message in settled:
-        if message.state == "failed":
+        if message.state == "failed" and message.webhook_id is None:
             count("SetAside")
+    if gone := [message.webhook_id for message in settled if message.webhook_id and message.answer == 410]:
+        db.execute("UPDATE webhooks SET enabled = false WHERE id = ANY (%(gone)s)", gone=gone)
 
 
 def sweep(db: Database) -> None:

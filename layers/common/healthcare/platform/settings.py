@@ -21,6 +21,7 @@ class Settings:
     access_token_lifetime: int = 15 * 60
     session_idle_lifetime: int = 30 * 24 * 3600
     session_lifetime: int = 90 * 24 * 3600
+    webhooks_to_loopback: str = "refused"  # or `allowed`, where the receiver runs on the same machine
     mail_from: str = ""  # nothing is sent by mail without it
     documents_bucket: str = "healthcare-documents"
     malware_scan: str = "off"  # `on`: a document is available once GuardDuty has found nothing in it

@@ -209,7 +209,67 @@ CREATE POLICY opened ON patients FOR SELECT TO healthcare_doctor
                AND m.doctor_id = (SELECT acting_doctor())) <> 'none');
 CREATE POLICY own_account ON idempotency_keys TO healthcare_doctor USING (user_id = (SELECT app_user_id()));
 
-GRANT SELECT ON doctors, mappings, patients, idempotency_keys TO healthcare_doctor;
+-- As patient_words, of the patients that are opened to a doctor: to look at each of 100,000 took three seconds.
+CREATE TABLE opened_words (
+    doctor_id  bigint NOT NULL,
+    word       text COLLATE "C" NOT NULL,
+    patient_id bigint NOT NULL,
+    words      text COLLATE "C" NOT NULL,
+    PRIMARY KEY (doctor_id, word, patient_id) INCLUDE (words)
+);
+
+CREATE INDEX opened_words_patient_idx ON opened_words (patient_id);
+
+ALTER TABLE opened_words SET (autovacuum_vacuum_insert_scale_factor = 0.02);
+
+SELECT protect('opened_words', 'doctor_id', is_private => false);
+CREATE POLICY opened ON opened_words FOR SELECT TO healthcare_doctor
+    USING (doctor_id = (SELECT acting_doctor()) AND (SELECT app_actor_id() = app_user_id()));
+
+CREATE FUNCTION index_opened_words() RETURNS trigger LANGUAGE plpgsql
+    SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    IF TG_OP <> 'INSERT' THEN
+        DELETE FROM opened_words w
+         USING before b
+         WHERE w.patient_id = b.patient_id AND w.doctor_id = b.doctor_id AND b.access <> 'none';
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+        INSERT INTO opened_words (doctor_id, word, patient_id, words)
+        SELECT a.doctor_id, word, p.id, p.words
+          FROM after a
+          JOIN patients p ON p.owner_id = a.owner_id AND p.id = a.patient_id
+         CROSS JOIN string_to_table(p.words, ' ') AS word
+         WHERE a.access <> 'none';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER words_inserted AFTER INSERT ON mappings REFERENCING NEW TABLE AS after
+    FOR EACH STATEMENT EXECUTE FUNCTION index_opened_words();
+CREATE TRIGGER words_updated AFTER UPDATE ON mappings REFERENCING OLD TABLE AS before NEW TABLE AS after
+    FOR EACH STATEMENT EXECUTE FUNCTION index_opened_words();
+CREATE TRIGGER words_deleted AFTER DELETE ON mappings REFERENCING OLD TABLE AS before
+    FOR EACH STATEMENT EXECUTE FUNCTION index_opened_words();
+
+CREATE FUNCTION rename_opened_words() RETURNS trigger LANGUAGE plpgsql
+    SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    DELETE FROM opened_words WHERE patient_id = NEW.id;
+    INSERT INTO opened_words (doctor_id, word, patient_id, words)
+    SELECT m.doctor_id, word, NEW.id, NEW.words
+      FROM mappings m
+     CROSS JOIN string_to_table(NEW.words, ' ') AS word
+     WHERE m.owner_id = NEW.owner_id AND m.patient_id = NEW.id AND m.access <> 'none';
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER opened_words_updated AFTER UPDATE OF name ON patients
+    FOR EACH ROW WHEN (OLD.words IS DISTINCT FROM NEW.words) EXECUTE FUNCTION rename_opened_words();
+
+GRANT SELECT ON doctors, mappings, patients, opened_words, idempotency_keys TO healthcare_doctor;
 GRANT INSERT (user_id, actor_id, key, fingerprint), UPDATE (fingerprint, response, created_at) ON idempotency_keys
    TO healthcare_doctor;
 GRANT EXECUTE ON FUNCTION forget_idempotency_keys TO healthcare_doctor;

@@ -8,6 +8,7 @@ CREATE TABLE webhooks (
     events           text[] NOT NULL CHECK (cardinality(events) > 0),
     enabled          boolean NOT NULL DEFAULT true,
     secret           bytea NOT NULL,
+    next_secret      bytea,  -- written by who may not read a secret; a trigger puts it in its place at once
     old_secret       bytea,  -- signs too until `old_secret_until`
     old_secret_until timestamptz,
     version          bigint NOT NULL DEFAULT 1,
@@ -18,6 +19,25 @@ CREATE TABLE webhooks (
 CREATE INDEX webhooks_owner_idx ON webhooks (owner_id, id);
 
 SELECT protect('webhooks', 'owner_id', 'webhook', hidden => '{secret,old_secret}');
+
+CREATE FUNCTION rotate_webhook_secret() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.old_secret := OLD.secret;
+    NEW.old_secret_until := now() + interval '1 day';
+    NEW.secret := NEW.next_secret;
+    NEW.next_secret := NULL;
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER rotate BEFORE UPDATE ON webhooks
+    FOR EACH ROW WHEN (NEW.next_secret IS NOT NULL) EXECUTE FUNCTION rotate_webhook_secret();
+
+CREATE POLICY sender ON webhooks TO healthcare_sender USING (true);
+GRANT SELECT (id, owner_id, url, events, enabled, version, created_at, updated_at), DELETE ON webhooks TO healthcare_api;
+GRANT INSERT (owner_id, url, events, secret), UPDATE (url, events, enabled, next_secret)
+   ON webhooks TO healthcare_api;
+GRANT SELECT (id, url, enabled, secret, old_secret, old_secret_until), UPDATE (enabled) ON webhooks TO healthcare_sender;
 
 
 -- The outbox --------------------------------------------------------------------------------------------------------
@@ -54,6 +74,21 @@ CREATE POLICY about_oneself ON outbox FOR INSERT TO healthcare_auth
     WITH CHECK (user_id = (SELECT app_user_id()) OR (SELECT app_role()) = 'anonymous');
 GRANT SELECT, UPDATE, DELETE ON outbox TO healthcare_sender;
 GRANT INSERT (kind, user_id) ON outbox TO healthcare_auth;
+
+-- Deliveries can be seen and sent again by who has the webhook.
+CREATE POLICY own_deliveries ON outbox TO healthcare_api
+    USING (webhook_id IS NOT NULL AND user_id = (SELECT app_user_id()));
+GRANT SELECT (id, kind, user_id, webhook_id, state, attempts, answer, due_at, created_at),
+      UPDATE (state, attempts, due_at, is_claimed, finished_at) ON outbox TO healthcare_api;
+
+-- Tells the webhooks of a user that want to hear of it. Called by triggers, in the transaction that makes it true.
+CREATE FUNCTION announce(event text, to_user bigint, ids jsonb) RETURNS void LANGUAGE sql
+    SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+    INSERT INTO outbox (kind, user_id, webhook_id, data)
+    SELECT event, owner_id, id, ids
+      FROM webhooks
+     WHERE owner_id = to_user AND enabled AND event = ANY (events)
+$$;
 
 -- How long to wait after so many attempts; NULL when it is hopeless.
 CREATE FUNCTION retry_after(attempts integer) RETURNS interval LANGUAGE sql IMMUTABLE AS $$

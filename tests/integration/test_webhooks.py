@@ -1,0 +1,366 @@
+"""Webhooks: signed as Standard Webhooks says, to public addresses only, and nobody waits for anybody else."""
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+
+from healthcare.messages import targets
+from tests.conftest import Database, LogLines, Post
+from tests.gateway import Client
+
+
+@dataclass
+class Receiver:
+    port: int = 0
+    status: int = 204
+    headers: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0
+    taken: list[tuple[dict[str, str], str]] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/hook?x=1"
+
+
+@contextmanager
+def receiving(**how: Any) -> Iterator[Receiver]:
+    receiver = Receiver(**how)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            receiver.taken.append(({name.lower(): value for name, value in self.headers.items()}, body))
+            time.sleep(receiver.seconds)
+            self.send_response(receiver.status)
+            for name, value in receiver.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        receiver.port = server.server_port
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield receiver
+        server.shutdown()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as receiver:
+        yield receiver
+
+
+def _register(client: Client, url: str) -> dict[str, Any]:
+    webhook: dict[str, Any] = client.post("/api/webhooks", {"url": url, "events": ["record.created"]}).expect(201)
+    return webhook
+
+
+def _announce(database: Database, client: Client, event: str = "record.created", times: int = 1) -> None:
+    with database.connect() as connection:
+        connection.execute(
+            'SELECT announce(%s, %s, \'{"record_id": 7, "patient_id": 3}\') FROM generate_series(1, %s)',
+            [event, client.user["id"], times],
+        )
+
+
+def _overdue(database: Database) -> None:
+    with database.connect() as connection:
+        connection.execute("UPDATE outbox SET due_at = now() WHERE state = 'pending'")
+
+
+def test_a_delivery_verifies_by_the_library_of_standard_webhooks(
+    ann: Client, bob: Client, post: Post, receiver: Receiver, database: Database
+) -> None:
+    webhook = _register(ann, receiver.url)
+    _announce(database, ann)
+    _announce(database, ann, "document.available")  # which it did not ask for
+    _announce(database, bob)
+    post.send()
+    ((headers, body),) = receiver.taken
+    assert Webhook(webhook["secret"]).verify(body, headers) == json.loads(body)
+    content = json.loads(body)
+    assert content.keys() == {"type", "timestamp", "data"}
+    assert (content["type"], content["data"]) == ("record.created", {"record_id": 7, "patient_id": 3})
+    assert headers["content-type"] == "application/json"
+    assert headers["host"] == f"127.0.0.1:{receiver.port}"
+    with pytest.raises(WebhookVerificationError):
+        Webhook(webhook["secret"]).verify(body.replace("7", "8"), headers)
+
+
+def test_a_secret_is_shown_once_and_a_rotated_one_signs_beside_the_old(
+    ann: Client, post: Post, receiver: Receiver, database: Database, log_lines: LogLines
+) -> None:
+    first = _register(ann, receiver.url)
+    url = f"/api/webhooks/{first['id']}"
+    assert ann.get(url).expect(200) == first | {"secret": None}
+    assert ann.get("/api/webhooks").expect(200)["items"] == [first | {"secret": None}]
+    second = ann.patch(url, {"rotate_secret": True}).expect(200)
+    assert second["secret"] != first["secret"]
+    _announce(database, ann)
+    post.send()
+    ((headers, body),) = receiver.taken
+    assert len(headers["webhook-signature"].split()) == 2
+    for secret in (first["secret"], second["secret"]):
+        Webhook(secret).verify(body, headers)
+    with database.connect() as connection:
+        connection.execute("UPDATE webhooks SET old_secret_until = now()")
+    _announce(database, ann)
+    post.send()
+    headers, body = receiver.taken[-1]
+    Webhook(second["secret"]).verify(body, headers)
+    with pytest.raises(WebhookVerificationError):
+        Webhook(first["secret"]).verify(body, headers)
+    logged = json.dumps(log_lines())
+    assert first["secret"].removeprefix("whsec_") not in logged
+    assert receiver.url not in logged
+    audit = json.dumps(ann.get("/api/audit").json["items"])
+    assert '"secret": {"to": null, "from": null}' in audit
+
+
+def test_a_retry_has_the_same_id_and_body_and_deliveries_can_be_seen(
+    ann: Client, bob: Client, post: Post, receiver: Receiver, database: Database
+) -> None:
+    url = f"/api/webhooks/{_register(ann, receiver.url)['id']}"
+    receiver.status = 500
+    _announce(database, ann)
+    post.send()
+    (delivery,) = ann.get(f"{url}/deliveries").expect(200)["items"]
+    assert (delivery["event"], delivery["state"], delivery["attempts"], delivery["answer"]) == (
+        "record.created",
+        "pending",
+        1,
+        500,
+    )
+    assert delivery["due_at"] > delivery["created_at"]
+    receiver.status = 200
+    _overdue(database)
+    post.send()
+    (delivery,) = ann.get(f"{url}/deliveries").expect(200)["items"]
+    assert (delivery["state"], delivery["attempts"], delivery["answer"], delivery["due_at"]) == ("sent", 2, 200, None)
+    again = f"{url}/deliveries/{delivery['id']}/resend"
+    bob.post(again, {}).refuse(404, "not-found")
+    bob.get(f"{url}/deliveries").refuse(404, "not-found")
+    assert ann.post(again, {}).expect(200)["state"] == "pending"
+    ann.post(f"{url}/deliveries/9999/resend", {}).refuse(404, "not-found")
+    post.send()
+    assert len(receiver.taken) == 3
+    assert len({headers["webhook-id"] for headers, _ in receiver.taken}) == 1
+    assert len({body for _, body in receiver.taken}) == 1
+
+
+def test_deliveries_come_in_pages_newest_first(ann: Client, receiver: Receiver, database: Database) -> None:
+    url = f"/api/webhooks/{_register(ann, receiver.url)['id']}/deliveries"
+    assert ann.get(url).expect(200)["items"] == []
+    _announce(database, ann, times=3)
+    first = ann.get(f"{url}?limit=2").expect(200)
+    second = ann.get(f"{url}?limit=2&cursor={first['next_cursor']}").expect(200)
+    ids = [delivery["id"] for page in (first, second) for delivery in page["items"]]
+    assert ids == sorted(ids, reverse=True)
+    assert len(ids) == 3
+
+
+def test_410_disables_a_webhook(ann: Client, post: Post, receiver: Receiver, database: Database) -> None:
+    url = f"/api/webhooks/{_register(ann, receiver.url)['id']}"
+    receiver.status = 410
+    _announce(database, ann)
+    post.send()
+    assert ann.get(url).json["enabled"] is False
+    assert ann.get(f"{url}/deliveries").json["items"][0]["state"] == "failed"
+    _announce(database, ann)
+    post.send()
+    assert len(receiver.taken) == 1
+    ann.patch(url, {"enabled": True}).expect(200)
+    _announce(database, ann)
+    post.send()
+    assert len(receiver.taken) == 2
+
+
+def test_no_redirect_is_followed(ann: Client, post: Post, receiver: Receiver, database: Database) -> None:
+    with receiving() as elsewhere:
+        url = f"/api/webhooks/{_register(ann, receiver.url)['id']}"
+        receiver.status, receiver.headers = 307, {"Location": elsewhere.url}
+        _announce(database, ann)
+        post.send()
+        assert elsewhere.taken == []
+    assert ann.get(f"{url}/deliveries").json["items"][0]["answer"] == 307
+
+
+QUICK_RECEIVER = """
+import asyncio
+async def answer(reader, writer):
+    await reader.read(65536)
+    writer.write(b"HTTP/1.1 204 No Content\\r\\nConnection: close\\r\\n\\r\\n")
+    await writer.drain()
+    writer.close()
+async def main():
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+asyncio.run(main())
+"""
+
+
+def test_of_ten_thousand_that_are_due_one_slow_receiver_holds_up_no_other(
+    ann: Client, post: Post, database: Database
+) -> None:
+    """The slow one's are the oldest. The others are all there within a minute, long before it is done."""
+    with (
+        receiving(seconds=3) as slow,
+        subprocess.Popen([sys.executable, "-c", QUICK_RECEIVER], stdout=subprocess.PIPE, text=True) as quick,
+    ):
+        assert quick.stdout
+        _register(ann, slow.url)
+        with database.connect() as connection:
+            connection.execute("UPDATE webhooks SET events = '{document.available}'")
+        _announce(database, ann, "document.available", times=500)
+        url = f"http://127.0.0.1:{quick.stdout.readline().strip()}/"
+        for _ in range(10):
+            _register(ann, url)
+        _announce(database, ann, times=950)
+        sender = threading.Thread(target=post.send)
+        started = time.monotonic()
+        sender.start()
+        sent = "SELECT count(*) FROM outbox WHERE kind = 'record.created' AND state = 'sent'"
+        while database.value(sent) != 9500 and time.monotonic() - started < 60:
+            time.sleep(0.2)
+        assert database.value(sent) == 9500
+        assert len(slow.taken) < 500
+        slow.seconds = 0
+        sender.join()
+        quick.kill()
+
+
+def test_a_receiver_that_drips_its_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(targets, "ALL_SECONDS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with connection:
+                try:
+                    for _ in range(100):
+                        connection.sendall(b"H")
+                        time.sleep(0.2)
+                except OSError:
+                    pass
+
+        threading.Thread(target=drip, daemon=True).start()
+        started = time.monotonic()
+        with pytest.raises((OSError, HTTPException)):
+            targets.post(f"http://127.0.0.1:{server.getsockname()[1]}/", {}, "{}", loopback=True)
+        assert time.monotonic() - started < 2
+
+
+REFUSED = [
+    "http://example.com/",
+    "ftp://example.com/",
+    "https://10.0.0.1/",
+    "https://127.0.0.1/",
+    "https://169.254.169.254/latest/meta-data",
+    "https://192.168.1.1/",
+    "https://100.64.0.1/",
+    "https://0.0.0.0/",
+    "https://224.0.0.1/",
+    "https://[::1]/",
+    "https://[fe80::1]/",
+    "https://[fd00:ec2::254]/",
+    "https://[::ffff:10.0.0.1]/",
+    "https://[64:ff9b::a00:1]/",
+    "https://[2002:a00:1::]/",
+    "https://2130706433/",
+    "https://0x7f.1/",
+    "https://localhost/",
+    "https://user:password@example.com/",
+    "https://example.com/#fragment",
+    "https://example.com:99999/",
+    "https://",
+    "example.com",
+]
+
+
+@pytest.mark.parametrize("url", REFUSED)
+def test_only_https_to_public_addresses_is_taken(ann: Client, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    settings = ann.gateway.environments["webhooks"].modules["healthcare.platform.settings"].settings
+    monkeypatch.setenv("WEBHOOKS_TO_LOOPBACK", "refused")
+    settings.cache_clear()
+    problem = ann.post("/api/webhooks", {"url": url, "events": ["record.created"]}).refuse(422, "validation")
+    assert [error["pointer"] for error in problem["errors"]] == ["/url"]
+    monkeypatch.undo()
+    settings.cache_clear()
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111"])
+def test_public_addresses_are_public(address: str) -> None:
+    assert targets.is_public(address)
+
+
+def test_a_name_that_turns_to_a_private_address_gets_no_delivery(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("8.8.8.8", 443)), (2, 1, 6, "", ("10.0.0.1", 443))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    with pytest.raises(targets.UnsafeTarget):
+        targets.post("https://rebinding.example/", {}, "{}", loopback=False)
+
+
+def test_the_address_that_was_checked_is_the_one_that_is_connected_to(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name server that answers something else the second time is not asked a second time."""
+    resolve, asked = socket.getaddrinfo, []
+
+    def answer(host: str, *arguments: Any, **options: Any) -> Any:
+        if host == "localhost":
+            asked.append(host)
+            return resolve("127.0.0.1" if len(asked) == 1 else "203.0.113.1", *arguments, **options)
+        return resolve(host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+    assert targets.post(f"http://localhost:{receiver.port}/", {}, "{}", loopback=True) == 204
+    assert asked == ["localhost"]
+    assert receiver.taken[0][0]["host"] == f"localhost:{receiver.port}"
+
+
+def test_an_event_has_to_be_one_that_there_is_and_named_once(ann: Client) -> None:
+    for events in ([], ["patient.created"], ["record.created", "record.created"], "record.created"):
+        body = {"url": "https://example.com/", "events": events}
+        ann.post("/api/webhooks", body).refuse(422, "validation")
+
+
+def test_an_account_has_twenty_webhooks_at_most(ann: Client) -> None:
+    body = {"url": "https://example.com/", "events": ["record.created"]}
+    for _ in range(20):
+        ann.post("/api/webhooks", body).expect(201)
+    ann.post("/api/webhooks", body).refuse(409, "too-many-webhooks")
+
+
+def test_a_key_does_not_give_a_secret_again(ann: Client, database: Database) -> None:
+    body = {"url": "https://example.com/", "events": ["record.created"]}
+    made = [ann.post("/api/webhooks", body, headers={"Idempotency-Key": "one"}).expect(201) for _ in range(2)]
+    assert made[0]["secret"] != made[1]["secret"]
+    assert database.value("SELECT count(*) FROM idempotency_keys") == 0
+
+
+def test_a_webhook_is_its_owners_alone(ann: Client, bob: Client, sign_up: Callable[..., Client]) -> None:
+    url = f"/api/webhooks/{_register(ann, 'https://example.com/')['id']}"
+    etag = ann.get(url).headers["ETag"]
+    bob.get(url).refuse(404, "not-found")
+    bob.patch(url, {"enabled": False}).refuse(404, "not-found")
+    bob.delete(url).refuse(404, "not-found")
+    ann.patch(url, {"enabled": False}, headers={"If-Match": etag}).expect(200)
+    ann.delete(url, headers={"If-Match": etag}).refuse(412, "stale")
+    ann.delete(url).expect(204)
+    ann.get(url).refuse(404, "not-found")
