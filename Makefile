@@ -14,17 +14,18 @@ READY = $(VENV)/ready-$(PYTHON_VERSION)
 BIN = $(VENV)/bin
 CHECKOV = $(VENV)/checkov
 CLIENTS = $(VENV)/clients
+POSTGRES15 ?= /usr/lib/postgresql/15
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
 export SAM_CLI_TELEMETRY = 0
 export AWS_DEFAULT_REGION = us-east-1
 
-.PHONY: help run demo shell test test-clients lint format types validate build containers move bench bench-scale openapi \
-    screenshots passwords lock clean node-and-chromium
+.PHONY: help run demo shell test test-postgres15 test-clients lint format types validate build containers move bench \
+    bench-scale openapi screenshots passwords lock clean node-and-chromium
 
 help: ## List these commands
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; \
-	    do printf '%-19s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; \
+	    do printf '%-21s %s\n' "$$name" "$$text"; done
 
 run: $(READY) ## Run the whole API on this machine, at http://127.0.0.1:3000 or PORT=
 	@exec $(BIN)/python -m local
@@ -38,6 +39,9 @@ shell: $(READY) ## Open psql at the database of the running API, as its owner
 test: lint types validate ## All checks and all tests
 	@echo "Running the tests ..."
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-postgres15: $(READY) ## The tests of the database on PostgreSQL 15; needs Debian's postgresql-15
+	@TEST_POSTGRES=$(POSTGRES15) $(BIN)/python -m pytest -n 2 --dist loadfile tests/integration
 
 test-clients: node-and-chromium $(CLIENTS)/ready ## The same API through a browser and generated clients; needs Node.js and Chromium
 	@CLIENTS=$(CLIENTS) CHROMIUM="$(CHROMIUM)" $(BIN)/python -m pytest tests/clients

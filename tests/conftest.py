@@ -56,14 +56,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgre
         "fsync": "off",
         "synchronous_commit": "off",
         "full_page_writes": "off",
-        "scram_iterations": "1",
         "max_connections": "100",
         # Cloning and dropping a database takes a quarter of the time with these.
         "shared_buffers": "32MB",
         "wal_level": "minimal",
         "max_wal_senders": "0",
     }
-    with EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), settings) as server:
+    older = os.environ.get("TEST_POSTGRES")
+    if not older:
+        settings["scram_iterations"] = "1"
+    with EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), settings, Path(older) if older else None) as server:
         yield server
 
 

@@ -1,7 +1,7 @@
 """Inside the network: gives the sender what is due, and takes back what became of it.
 
-Invoked by functions/sender: `{"begin": true}` sweeps, `{"settle": [...], "claim": <number>}` settles and claims. SNS
-brings what SES says of bounces and complaints.
+Invoked by functions/sender: `{"begin": true}` reminds and sweeps, `{"settle": [...], "claim": <number>}` settles and
+claims. SNS brings what SES says of bounces and complaints.
 """
 
 import json
@@ -21,7 +21,7 @@ def lambda_handler(event: dict[str, Any], context: Any) -> list[dict[str, Any]] 
         outbox.suppress(db, [address for found in notifications for address in outbox.complaining(found)])
         return None
     if event.get("begin"):
-        outbox.sweep(db)
+        outbox.begin(db)
     if event.get("settle"):
         outbox.settle(db, [Settlement.model_validate(settlement) for settlement in event["settle"]])
     return outbox.claim(db, event["claim"]).model_dump(mode="json")["items"] if event.get("claim") else None

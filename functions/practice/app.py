@@ -54,19 +54,19 @@ def read_calendar_appointment(db: Database, id: IdText) -> Appointment:
 
 
 @api.route("POST", "/api/practice/appointments/{id}/arrive", refusals=[WrongStatus])
-def arrive(db: Database, id: IdText, if_match: list[int] | None) -> Appointment:
+def mark_arrived(db: Database, id: IdText, if_match: list[int] | None) -> Appointment:
     """Say that the patient has arrived"""
     return appointments.change(db, id, "arrived", if_match)
 
 
 @api.route("POST", "/api/practice/appointments/{id}/fulfil", refusals=[WrongStatus])
-def fulfil(db: Database, id: IdText, if_match: list[int] | None) -> Appointment:
+def mark_fulfilled(db: Database, id: IdText, if_match: list[int] | None) -> Appointment:
     """Say that the visit took place"""
     return appointments.change(db, id, "fulfilled", if_match)
 
 
 @api.route("POST", "/api/practice/appointments/{id}/no-show", refusals=[WrongStatus])
-def miss(db: Database, id: IdText, if_match: list[int] | None) -> Appointment:
+def mark_missed(db: Database, id: IdText, if_match: list[int] | None) -> Appointment:
     """Say that the patient did not come
 
     Once the visit has started.

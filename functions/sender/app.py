@@ -72,7 +72,7 @@ def _deliver(message: Message) -> int:
 
 
 def _send_mail(ses: Any, message: Message) -> None:
-    mail = mails.written(message["kind"], message["id"], message["address"], message["token"])
+    mail = mails.written(message)
     options = {"ConfigurationSetName": environ["MAIL_EVENTS"]} if environ.get("MAIL_EVENTS") else {}
     ses.send_email(
         FromEmailAddress=environ["MAIL_FROM"],

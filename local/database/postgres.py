@@ -34,12 +34,13 @@ class EmbeddedPostgres:
 
     PostgreSQL refuses to run as root: then it runs as `nobody`, and where that user can't reach `folder` or the
     installed programs, data and programs lie in `elsewhere` instead. With the setting fsync=off the data is for one
-    use, as in tests: nothing outside `folder` is left at the end.
+    use, as in tests: nothing outside `folder` is left at the end. `installed` is another PostgreSQL than the package's.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None, installed: Path | None = None) -> None:
         self.folder = folder
         self.settings = dict(settings or {})
+        self.installed = installed
         self.elsewhere: Path | None = None
         self.port = 0
         self._how = _how_programs_run()
@@ -113,7 +114,7 @@ class EmbeddedPostgres:
 
     def _places(self) -> tuple[Path, Path]:
         """Where the programs are and where the data goes."""
-        installed = installation()
+        installed = self.installed or installation()
         if "user" not in self._how:
             return installed / "bin", self.folder
         self.folder.chmod(0o711)
@@ -157,8 +158,10 @@ class EmbeddedPostgres:
             for path in (unfinished, password_file):
                 os.chown(path, self._how["user"], self._how["group"])
         command = [str(programs / "initdb"), f"--pgdata={unfinished}", "--username=postgres"]
-        command += [f"--pwfile={password_file}", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
-        command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        command += [f"--pwfile={password_file}", "--auth=scram-sha-256", "--encoding=UTF8"]
+        # The one that needs no operating system's came with PostgreSQL 17.
+        builtin = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        command += ["--locale=C.UTF-8"] if self.installed else builtin
         command += ["--no-sync"] if self._is_for_one_use else []
         made = subprocess.run(
             command,

@@ -3,19 +3,20 @@
 Nothing in them comes from a request, and none says what a visit is about or who the patient is.
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
 from html import escape
 from os import environ
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _IGNORE = "If that was not you, there is nothing to do: without the link nothing changes."
 
 
 class _Words(NamedTuple):
     subject: str
-    paragraphs: tuple[str, ...]
+    paragraphs: Sequence[str]
     link: tuple[str, str] | None = None  # the words on it, and its path at AppUrl
 
 
@@ -70,22 +71,41 @@ _WORDS = {
             "If that was not you, set a new password with “Forgot password” now.",
         ),
     ),
+    "appointment.booked": _Words(
+        "Your appointment is booked",
+        ("Your appointment with {doctor} is booked: {time}.", "The attached file puts it into a calendar."),
+    ),
+    "appointment.rescheduled": _Words(
+        "Your appointment has been moved",
+        ("Your appointment with {doctor} has a new time: {time}.", "The attached file moves it in a calendar."),
+    ),
+    "appointment.cancelled": _Words(
+        "Your appointment is cancelled",
+        ("Your appointment with {doctor} on {time} is cancelled.", "The attached file takes it out of a calendar."),
+    ),
+    "appointment.reminder": _Words(
+        "Your appointment is soon",
+        ("This is a reminder of your appointment with {doctor}: {time}.",),
+    ),
 }
 
 
-def written(kind: str, id: int, to: str, token: str | None) -> EmailMessage:
-    """The id is the message's, and the same when it is sent again. Raises ValueError for what is no address."""
-    words = _WORDS[kind]
+def written(message: Mapping[str, Any]) -> EmailMessage:
+    """Its `Message-ID` is the same when it is sent again. Raises ValueError for an address that is none."""
+    words, sender = _WORDS[message["kind"]], environ["MAIL_FROM"]
+    words = words._replace(paragraphs=[paragraph.format_map(message) for paragraph in words.paragraphs])
     mail = EmailMessage()
-    mail["From"] = environ["MAIL_FROM"]
-    mail["To"] = Address(addr_spec=to)
+    mail["From"] = sender
+    mail["To"] = Address(addr_spec=message["address"])
     mail["Subject"] = words.subject
     mail["Date"] = datetime.now(UTC)
-    mail["Message-ID"] = f"<{id}@{environ['MAIL_FROM'].rpartition('@')[2].rstrip('>')}>"
+    mail["Message-ID"] = f"<{message['id']}@{sender.rpartition('@')[2].rstrip('>')}>"
     mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office notice answers it
-    url = f"{environ['APP_URL']}/{words.link[1]}#token={token}" if words.link else ""
+    url = f"{environ['APP_URL']}/{words.link[1]}#token={message['token']}" if words.link else ""
     mail.set_content("\n\n".join([*words.paragraphs[:1], *([url] if url else []), *words.paragraphs[1:]]) + "\n")
     mail.add_alternative(_html(words, url), subtype="html")
+    if message["calendar"] and message["kind"] != "appointment.reminder":
+        mail.add_attachment(message["calendar"], subtype="calendar", filename="appointment.ics")
     return mail
 
 

@@ -11,6 +11,8 @@ from hashlib import sha256
 from hmac import digest
 from typing import Any, Literal
 
+from healthcare import ics
+from healthcare.appointments import Appointment
 from healthcare.database.connection import Database
 from healthcare.fields import Output
 from healthcare.platform import tokens
@@ -28,6 +30,9 @@ class Message(Output):
     kind: str
     address: str | None = None
     token: str | None = None
+    doctor: str | None = None
+    time: str | None = None
+    calendar: str | None = None
     url: str | None = None
     headers: dict[str, str] | None = None
     body: str | None = None
@@ -54,6 +59,8 @@ class _Claimed(Output):
     secrets: list[bytes]
     data: dict[str, Any]
     created_at: datetime
+    appointment: Appointment | None
+    time: str | None
 
 
 class _Alive(Output):
@@ -76,7 +83,14 @@ def claim(db: Database, wanted: int) -> Messages:
                    CASE WHEN w.enabled THEN w.url END AS url,
                    array_remove(ARRAY[w.secret, CASE WHEN w.old_secret_until > now() THEN w.old_secret END], NULL)
                    AS secrets,
-                   CASE WHEN s.address IS NULL THEN given END AS address
+                   CASE WHEN s.address IS NULL THEN given END AS address,
+                   to_char(b.starts_at AT TIME ZONE b.time_zone, 'FMDay, FMDD FMMonth YYYY, HH24:MI') AS time,
+                   CASE WHEN b.id IS NOT NULL THEN jsonb_build_object(
+                       'id', b.id, 'patient_id', b.patient_id, 'patient_name', '', 'doctor_id', b.doctor_id,
+                       'doctor_name', d.name, 'visit', '', 'visit_name', '', 'modality', b.modality,
+                       'starts_at', b.starts_at, 'ends_at', b.ends_at, 'time_zone', b.time_zone, 'status', b.status,
+                       'reason', NULL, 'cancelled_by', NULL, 'cancel_reason', NULL, 'version', b.version,
+                       'created_at', b.created_at, 'updated_at', b.updated_at) END AS appointment
               FROM claim_messages(%(wanted)s) m
               LEFT JOIN users u ON u.id = m.user_id
               LEFT JOIN webhooks w ON w.id = m.webhook_id
@@ -85,6 +99,8 @@ def claim(db: Database, wanted: int) -> Messages:
                    SELECT CASE WHEN m.kind = 'change' THEN t.email
                                WHEN m.webhook_id IS NULL THEN u.email END AS given) AS a
               LEFT JOIN suppressed_addresses s ON s.address = address_hash(given)
+              LEFT JOIN appointments b ON b.id = (m.data ->> 'appointment_id')::bigint AND m.webhook_id IS NULL
+              LEFT JOIN doctors d ON d.id = b.doctor_id
             """,
             wanted=wanted,
         )
@@ -97,9 +113,10 @@ def claim(db: Database, wanted: int) -> Messages:
                 kind=message.kind,
                 address=message.address,
                 token=proofs.get(message.id),
+                **_appointment(message),
             )
             for message in sendable
-            if message.id in proofs or message.kind not in _PROVE_SOMETHING
+            if message.id in proofs or (message.kind not in _PROVE_SOMETHING and _is_still_so(message))
         ] + [_delivery(message, message.url) for message in claimed if message.url]
         transaction.finish(
             """
@@ -144,6 +161,26 @@ def _with_tokens(db: Database, messages: Sequence[_Claimed]) -> dict[int, str]:
         hashes=[token_hash(token) for token in made.values()],
     )
     return {row.id: made[row.id] for row in alive}
+
+
+def _is_still_so(message: _Claimed) -> bool:
+    """A mail about an appointment is for the appointment as it now stands; others are for what has happened."""
+    if not message.kind.startswith("appointment."):
+        return True
+    appointment = message.appointment
+    if appointment is None or (message.kind == "appointment.cancelled") != (appointment.status == "cancelled"):
+        return False
+    if message.kind == "appointment.reminder":
+        is_booked = appointment.status == "booked" and appointment.starts_at > datetime.now(UTC)
+        return is_booked and appointment.starts_at == datetime.fromisoformat(message.data["starts_at"])
+    return True
+
+
+def _appointment(message: _Claimed) -> dict[str, str | None]:
+    if message.appointment is None:
+        return {}
+    calendar = ics.calendar_file(message.appointment).text
+    return {"doctor": message.appointment.doctor_name, "time": message.time, "calendar": calendar}
 
 
 def _delivery(message: _Claimed, url: str) -> Message:
@@ -195,8 +232,9 @@ def settle(db: Database, settlements: Sequence[Settlement]) -> None:
         db.execute("UPDATE webhooks SET enabled = false WHERE id = ANY (%(gone)s)", gone=gone)
 
 
-def sweep(db: Database) -> None:
-    db.execute("SELECT forget_messages()")
+def begin(db: Database) -> None:
+    """What each run of the sender does first: reminds, and sweeps out what is old."""
+    db.execute("SELECT remind(); SELECT forget_messages()")
 
 
 def suppress(db: Database, addresses: Sequence[str]) -> None:
