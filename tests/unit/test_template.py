@@ -939,7 +939,10 @@ def test_backups_can_be_kept_where_nobody_deletes_them() -> None:
     assert (lock["MinRetentionDays"], lock["ChangeableForDays"]) == ("90", 3)
     (rule,) = kept.properties("VaultPlan")["BackupPlan"]["BackupPlanRule"]
     assert rule["Lifecycle"]["DeleteAfterDays"] == "90"
-    assert set(references(kept.properties("VaultSelection")["BackupSelection"]["Resources"])) >= {"Database"}
+    assert set(references(kept.properties("VaultSelection")["BackupSelection"]["Resources"])) >= {
+        "Database",
+        "Documents",
+    }
     assert "Vault" not in deployment("production").resources
 
 
@@ -1059,6 +1062,17 @@ def test_the_pipeline_tries_a_stack_of_its_own_before_production_and_deletes_it(
     assert jobs["rehearse"]["steps"][order[-1]]["if"] == "always()"
     assert Deployment("rehearsal").refusals() == set()
     assert "Proxy" in Deployment("rehearsal").resources
+
+
+def test_the_pipeline_deletes_everything_that_a_deleted_stack_leaves_behind() -> None:
+    script = Path(".github/delete-stack").read_text("utf-8")
+    kept = {
+        found["Type"]
+        for found in Deployment("rehearsal").resources.values()
+        if found.get("DeletionPolicy", "Delete") != "Delete"
+    }
+    versions = {"AWS::Lambda::Version"}  # go with their functions
+    assert kept - versions == set(re.findall(r"\$\(resources ([\w:]+)\)", script))
 
 
 def test_the_pipeline_puts_its_variables_into_the_settings(tmp_path: Path) -> None:
