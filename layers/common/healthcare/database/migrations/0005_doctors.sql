@@ -69,7 +69,7 @@ CREATE TRIGGER words_updated AFTER UPDATE OF name, specialty ON doctors
 
 -- As search_patients. `key` is that of a specialty, or empty.
 CREATE FUNCTION search_doctors(q text, key text, after_word text, after_id bigint, wanted integer)
-    RETURNS TABLE (first_word text, id bigint) ROWS 20 LANGUAGE plpgsql STABLE
+    RETURNS TABLE (first_word text, id bigint) ROWS 1 LANGUAGE plpgsql STABLE
     SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     query CONSTANT search_query := search_words(q);
