@@ -92,8 +92,10 @@ SELECT id, 1 + id %% %(owners)s, 'Dr. ' || g.name || ' ' || s.name,
   JOIN surnames s ON s.rank = surname
  ORDER BY id;
 
-INSERT INTO doctor_words (word, doctor_id, words, specialty_key)
-SELECT word, id, words, specialty_key FROM doctors, string_to_table(words, ' ') AS word ORDER BY word, id
+INSERT INTO doctor_words (specialty_key, word, doctor_id, words)
+SELECT key, word, id, words
+  FROM doctors, unnest(ARRAY['', specialty_key]) AS key, string_to_table(words, ' ') AS word
+ ORDER BY key, word, id
 """
 
 PATIENTS = """

@@ -433,7 +433,7 @@ BEYOND_THE_API_ROLE = (
     "SELECT close_patients()",
     "INSERT INTO mappings (owner_id, patient_id, doctor_id) VALUES (%(ann)s, %(patient)s, %(doctor)s)",
     "INSERT INTO patient_words (owner_id, word, patient_id, words) VALUES (%(bob)s, 'a', %(patient)s, 'a')",
-    "INSERT INTO doctor_words (word, doctor_id, words, specialty_key) VALUES ('a', %(doctor)s, 'a', 'a')",
+    "INSERT INTO doctor_words (specialty_key, word, doctor_id, words) VALUES ('', 'a', %(doctor)s, 'a')",
     "DELETE FROM patient_words",
     "DELETE FROM doctor_words",
     "INSERT INTO idempotency_keys (user_id, key, fingerprint) VALUES (%(ann)s, 'planted', '')",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -563,3 +564,24 @@ def test_a_doctors_and_a_delegates_requests_read_as_much_among_20_000_patients_a
         of_many = rows_read(large[0], url.format(other), large[1], database)
         assert of_many <= of_few + 20, (url, of_few, of_many)
         assert of_few < 100, (url, of_few)
+
+
+def test_a_doctor_searches_its_opened_patients_in_the_order_of_words(
+    ann: Client, bob: Client, doctor: int, sign_up: SignUp
+) -> None:
+    eve = sign_up("Eve")
+    url = "/api/practice/patients?q="
+    bob.get(f"{url}a%20b%20c%20d%20e%20f%20g%20h%20i").refuse(422, "validation")  # also while none is opened
+    owners = [(eve, "Smithers Bo"), (ann, "Anna SMITH"), (eve, "Smithson Smith Anna"), (ann, "Γιώργος")]
+    ids = [opened(owner, doctor, "read", name)[0]["id"] for owner, name in owners]
+    opened(eve, doctor, "none", "Smith Anna")
+
+    def found(q: str, limit: int = 100) -> list[object]:
+        return [patient["id"] for patient in bob.walk(f"{url}{quote(q)}&limit={limit}")]
+
+    for limit in (1, 2, 100):
+        assert found("smith", limit) == [ids[1], ids[2], ids[0]]
+        assert found("smith an", limit) == [ids[1], ids[2]]
+    assert found("ΓΙΏΡΓΟΣ") == ids[3:]
+    assert found("nobody") == found("") == found("%") == []
+    ann.get(f"{url}smith").refuse(404, "not-found")

@@ -147,38 +147,14 @@ def search(db: Database, query: DoctorQuery) -> Page[Doctor]:
             limit=query.limit,
         )
     else:
-        # As patients.search().
+        # A LEFT JOIN, since an inner one may not call the function, which checks `q`, where there are no doctors.
         doctors = db.rows(
             Doctor,
             f"""
-            WITH terms AS (
-                 SELECT term FROM string_to_table(search_words(%(q)s), ' ') AS term),
-                 rarest AS (
-                 SELECT term
-                   FROM terms
-                  ORDER BY starts_with(%(word)s, term) DESC,
-                           CASE WHEN %(word)s = '' AND search_words(%(q)s) LIKE '%% %%' THEN (
-                                SELECT count(*)
-                                  FROM (SELECT
-                                          FROM doctor_words
-                                         WHERE word >= term AND word < term || chr(1114111)
-                                           AND (%(specialty)s IS NULL OR specialty_key = lower(%(specialty)s))
-                                         LIMIT 1000) AS hit) END,
-                           length(term) DESC
-                  LIMIT 1)
-            SELECT {COLUMNS}, word
-              FROM (SELECT word, doctor_id
-                      FROM doctor_words
-                     WHERE (word, doctor_id) > ((SELECT greatest(term COLLATE "C", %(word)s) FROM rarest), %(after)s)
-                       AND word < (SELECT term || chr(1114111) FROM rarest)
-                       AND (%(specialty)s IS NULL OR specialty_key = lower(%(specialty)s))
-                       AND ' ' || words LIKE ALL (ARRAY(SELECT '%% ' || term || '%%' FROM terms))
-                       AND strpos(' ' || words, ' ' || word) = strpos(' ' || words, (SELECT ' ' || term FROM rarest))
-                     ORDER BY word, doctor_id
-                     LIMIT %(limit)s + 1) AS found
-              JOIN doctors ON id = doctor_id
-             WHERE search_words(%(q)s)::search_query IS NOT NULL
-             ORDER BY word, id
+            SELECT {COLUMNS}, first_word AS word
+              FROM search_doctors(%(q)s, coalesce(lower(%(specialty)s), ''), %(word)s, %(after)s, %(limit)s + 1)
+              LEFT JOIN doctors USING (id)
+             ORDER BY first_word COLLATE "C", id
             """,
             q=query.q,
             specialty=query.specialty or None,

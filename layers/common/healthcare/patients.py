@@ -125,38 +125,14 @@ def search(db: Database, query: SearchQuery) -> Page[Patient]:
             limit=query.limit,
         )
     else:
-        # Rows come in the order of the rarest word: its beginning is a range of an index that has the other words of
-        # each name as well. On later pages it is the one that the cursor's word begins with. Hits are counted up to a
-        # thousand; the planner drops the count where it sees that there is one word, or a cursor.
+        # A LEFT JOIN, since an inner one may not call the function, which checks `q`, where there are no patients.
         patients = db.rows(
             Patient,
             f"""
-            WITH terms AS (
-                 SELECT term FROM string_to_table(search_words(%(q)s), ' ') AS term),
-                 rarest AS (
-                 SELECT term
-                   FROM terms
-                  ORDER BY starts_with(%(word)s, term) DESC,
-                           CASE WHEN %(word)s = '' AND search_words(%(q)s) LIKE '%% %%' THEN (
-                                SELECT count(*)
-                                  FROM (SELECT
-                                          FROM patient_words
-                                         WHERE word >= term AND word < term || chr(1114111)
-                                         LIMIT 1000) AS hit) END,
-                           length(term) DESC
-                  LIMIT 1)
-            SELECT {COLUMNS}, word
-              FROM (SELECT word, patient_id
-                      FROM patient_words
-                     WHERE (word, patient_id) > ((SELECT greatest(term COLLATE "C", %(word)s) FROM rarest), %(after)s)
-                       AND word < (SELECT term || chr(1114111) FROM rarest)
-                       AND ' ' || words LIKE ALL (ARRAY(SELECT '%% ' || term || '%%' FROM terms))
-                       AND strpos(' ' || words, ' ' || word) = strpos(' ' || words, (SELECT ' ' || term FROM rarest))
-                     ORDER BY word, patient_id
-                     LIMIT %(limit)s + 1) AS found
-              JOIN patients ON id = patient_id
-             WHERE search_words(%(q)s)::search_query IS NOT NULL
-             ORDER BY word, id
+            SELECT {COLUMNS}, first_word AS word
+              FROM search_patients(%(q)s, %(word)s, %(after)s, %(limit)s + 1)
+              LEFT JOIN patients USING (id)
+             ORDER BY first_word COLLATE "C", id
             """,
             q=query.q,
             word=query.after.word,

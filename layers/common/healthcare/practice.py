@@ -70,7 +70,7 @@ def search_patients(db: Database, query: SearchQuery) -> Page[OpenedPatient]:
             limit=query.limit,
         )
     else:
-        # As patients.search().
+        # As the function search_patients().
         rows = db.rows(
             _InPractice,
             """
@@ -90,7 +90,8 @@ def search_patients(db: Database, query: SearchQuery) -> Page[OpenedPatient]:
                   LIMIT 1)
             SELECT to_jsonb(p) || jsonb_build_object(
                        'access', m.access, 'version', concat_ws('.', p.version, m.id, m.version),
-                       'word', word) AS patient
+                       'word', word) AS patient,
+                   search_words(%(q)s)::search_query AS checked
               FROM doctors d
               LEFT JOIN LATERAL (
                    SELECT word, patient_id
@@ -100,7 +101,7 @@ def search_patients(db: Database, query: SearchQuery) -> Page[OpenedPatient]:
                       AND ' ' || words LIKE ALL (ARRAY(SELECT '%% ' || term || '%%' FROM terms))
                       AND strpos(' ' || words, ' ' || word) = strpos(' ' || words, (SELECT ' ' || term FROM rarest))
                     ORDER BY word, patient_id
-                    LIMIT %(limit)s + 1) AS found ON search_words(%(q)s)::search_query IS NOT NULL
+                    LIMIT %(limit)s + 1) AS found ON true
               LEFT JOIN mappings m ON m.doctor_id = d.id AND m.patient_id = found.patient_id
               LEFT JOIN patients p ON p.owner_id = m.owner_id AND p.id = m.patient_id
              ORDER BY word, p.id

@@ -53,3 +53,45 @@ CREATE TRIGGER words_inserted_or_deleted AFTER INSERT OR DELETE ON patients
     FOR EACH ROW EXECUTE FUNCTION index_patient_words();
 CREATE TRIGGER words_updated AFTER UPDATE OF name ON patients
     FOR EACH ROW WHEN (OLD.words IS DISTINCT FROM NEW.words) EXECUTE FUNCTION index_patient_words();
+
+-- The caller's patients whose names have all words of `q`, each matched from its start: up to `wanted` of them after the
+-- word and the id of the last one found, in the order of the first word that begins with the rarest of those in `q`.
+--
+-- The beginning of the rarest word is a range of the index, whose rows have the other words of each name as well. It is
+-- found by counting up to a thousand hits of each word, and on later pages as what the last word found begins with. A
+-- name with several words in the range is listed at the first.
+--
+-- Generic plans, since planning takes longer than searching. ROWS 1 makes the planner fetch what is found by its id.
+CREATE FUNCTION search_patients(q text, after_word text, after_id bigint, wanted integer)
+    RETURNS TABLE (first_word text, id bigint) ROWS 1 LANGUAGE plpgsql STABLE
+    SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    query CONSTANT search_query := search_words(q);
+BEGIN
+    RETURN QUERY
+    WITH terms AS (
+         SELECT term FROM string_to_table(query, ' ') AS term),
+         rarest AS (
+         SELECT term
+           FROM terms
+          ORDER BY starts_with(after_word, term) DESC,
+                   CASE WHEN after_word = '' AND query LIKE '% %' THEN (
+                        SELECT count(*)
+                          FROM (SELECT
+                                  FROM patient_words
+                                 WHERE word >= term AND word < term || chr(1114111)
+                                 LIMIT 1000) AS hit) END,
+                   length(term) DESC
+          LIMIT 1)
+    SELECT word, patient_id
+      FROM patient_words
+     WHERE (word, patient_id) > ((SELECT greatest(term COLLATE "C", after_word) FROM rarest), after_id)
+       AND word < (SELECT term || chr(1114111) FROM rarest)
+       AND ' ' || words LIKE ALL (ARRAY(SELECT '% ' || term || '%' FROM terms))
+       AND strpos(' ' || words, ' ' || word) = strpos(' ' || words, (SELECT ' ' || term FROM rarest))
+     ORDER BY word, patient_id
+     LIMIT wanted;
+END
+$$;
+
+GRANT EXECUTE ON FUNCTION search_patients TO healthcare_api;

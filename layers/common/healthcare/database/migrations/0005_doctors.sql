@@ -32,16 +32,14 @@ GRANT SELECT, DELETE ON doctors TO healthcare_api;
 GRANT INSERT (created_by, name, specialty, phone, email),
       UPDATE (name, specialty, phone, email) ON doctors TO healthcare_api;
 
--- As patient_words; with the specialty, so that a search within a rare one reads no others.
+-- As patient_words. Each word is in the list of all doctors, whose key is empty, and in that of the specialty.
 CREATE TABLE doctor_words (
+    specialty_key text COLLATE "C" NOT NULL,
     word          text COLLATE "C" NOT NULL,
     doctor_id     bigint NOT NULL,
     words         text COLLATE "C" NOT NULL,
-    specialty_key text COLLATE "C" NOT NULL,
-    PRIMARY KEY (word, doctor_id) INCLUDE (words)
+    PRIMARY KEY (specialty_key, word, doctor_id) INCLUDE (words)
 );
-
-CREATE INDEX doctor_words_specialty_idx ON doctor_words (specialty_key, word, doctor_id) INCLUDE (words);
 
 ALTER TABLE doctor_words SET (autovacuum_vacuum_insert_scale_factor = 0.02);
 
@@ -53,9 +51,12 @@ GRANT SELECT ON doctor_words TO healthcare_api;
 CREATE FUNCTION index_doctor_words() RETURNS trigger LANGUAGE plpgsql
     SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
-    DELETE FROM doctor_words WHERE word = ANY (string_to_array(OLD.words, ' ')) AND doctor_id = OLD.id;
-    INSERT INTO doctor_words (word, doctor_id, words, specialty_key)
-    SELECT word, NEW.id, NEW.words, NEW.specialty_key FROM string_to_table(NEW.words, ' ') AS word;
+    DELETE FROM doctor_words
+     WHERE specialty_key IN ('', OLD.specialty_key) AND word = ANY (string_to_array(OLD.words, ' '))
+       AND doctor_id = OLD.id;
+    INSERT INTO doctor_words (specialty_key, word, doctor_id, words)
+    SELECT key, word, NEW.id, NEW.words
+      FROM unnest(ARRAY['', NEW.specialty_key]) AS key, string_to_table(NEW.words, ' ') AS word;
     RETURN NULL;
 END
 $$;
@@ -65,3 +66,38 @@ CREATE TRIGGER words_inserted_or_deleted AFTER INSERT OR DELETE ON doctors
 CREATE TRIGGER words_updated AFTER UPDATE OF name, specialty ON doctors
     FOR EACH ROW WHEN ((OLD.words, OLD.specialty_key) IS DISTINCT FROM (NEW.words, NEW.specialty_key))
     EXECUTE FUNCTION index_doctor_words();
+
+-- As search_patients. `key` is that of a specialty, or empty.
+CREATE FUNCTION search_doctors(q text, key text, after_word text, after_id bigint, wanted integer)
+    RETURNS TABLE (first_word text, id bigint) ROWS 1 LANGUAGE plpgsql STABLE
+    SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    query CONSTANT search_query := search_words(q);
+BEGIN
+    RETURN QUERY
+    WITH terms AS (
+         SELECT term FROM string_to_table(query, ' ') AS term),
+         rarest AS (
+         SELECT term
+           FROM terms
+          ORDER BY starts_with(after_word, term) DESC,
+                   CASE WHEN after_word = '' AND query LIKE '% %' THEN (
+                        SELECT count(*)
+                          FROM (SELECT
+                                  FROM doctor_words
+                                 WHERE specialty_key = key AND word >= term AND word < term || chr(1114111)
+                                 LIMIT 1000) AS hit) END,
+                   length(term) DESC
+          LIMIT 1)
+    SELECT word, doctor_id
+      FROM doctor_words
+     WHERE specialty_key = key AND (word, doctor_id) > ((SELECT greatest(term COLLATE "C", after_word) FROM rarest), after_id)
+       AND word < (SELECT term || chr(1114111) FROM rarest)
+       AND ' ' || words LIKE ALL (ARRAY(SELECT '% ' || term || '%' FROM terms))
+       AND strpos(' ' || words, ' ' || word) = strpos(' ' || words, (SELECT ' ' || term FROM rarest))
+     ORDER BY word, doctor_id
+     LIMIT wanted;
+END
+$$;
+
+GRANT EXECUTE ON FUNCTION search_doctors TO healthcare_api;
