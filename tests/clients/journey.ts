@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { test } from "node:test";
+import ICAL from "ical.js";
 import createClient from "openapi-fetch";
 import type { components, paths } from "./generated/api.js";
 
@@ -82,4 +83,39 @@ test("an app keeps patients, changes one that nobody else has changed, and assig
   refused(await api.GET("/api/patients/{id}", { params: { path } }), "not-found");
   const invalid = refused(await api.POST("/api/patients", { body: { name: "" } }), "validation");
   assert.deepEqual(invalid.errors?.map(({ pointer }) => pointer), ["/name"]);
+});
+
+test("an app books a visit, moves it, and puts it into a calendar", async () => {
+  await signUp();
+  const patient = answered(await api.POST("/api/patients", { body: { name: "Maria Silva" } }), 201);
+  const doctor = answered(await api.POST("/api/doctors", { body: { name: "Dr. Grace Okafor", specialty: "Cardiology" } }), 201);
+  const visit = { code: "first", name: "First visit", minutes: 30, modality: "video" } as const;
+  const weekly = [{ day: "monday", from: "09:00", to: "17:00" }] as const;
+  const hours = { time_zone: "Europe/London", visits: [visit], weekly: [...weekly] };
+  answered(await api.PUT("/api/doctors/{id}/hours", { params: { path: { id: doctor.id } }, body: hours }), 200);
+
+  const query = { visit: "first" };
+  const slots = answered(await api.GET("/api/doctors/{id}/slots", { params: { path: { id: doctor.id }, query } }), 200);
+  const [first, second] = slots.items.map(({ starts_at }) => starts_at);
+  const body = { patient_id: patient.id, doctor_id: doctor.id, visit: "first", starts_at: first!, reason: "Palpitations" };
+  const path = { id: answered(await api.POST("/api/appointments", { body }), 201).id };
+  refused(await api.POST("/api/appointments", { body }), "slot-taken");
+
+  const uids = new Set<string>();
+  for (const [sequence, method, startsAt] of [[0, "PUBLISH", first], [1, "PUBLISH", second], [2, "CANCEL", second]] as const) {
+    if (sequence === 1) {
+      answered(await api.POST("/api/appointments/{id}/reschedule", { params: { path }, body: { starts_at: second! } }), 200);
+    }
+    if (sequence === 2) answered(await api.POST("/api/appointments/{id}/cancel", { params: { path }, body: {} }), 200);
+    const text = answered(await api.GET("/api/appointments/{id}/ics", { params: { path }, parseAs: "text" }), 200);
+    const calendar = new ICAL.Component(ICAL.parse(text));
+    const event = new ICAL.Event(calendar.getFirstSubcomponent("vevent")!);
+    assert.equal(calendar.getFirstPropertyValue("method"), method);
+    assert.equal(event.sequence, sequence);
+    assert.equal(event.startDate.toJSDate().toISOString(), new Date(startsAt!).toISOString());
+    assert.equal(event.duration.toSeconds(), 30 * 60);
+    assert.ok(!/Maria|Palpitations/.test(text));
+    uids.add(event.uid);
+  }
+  assert.equal(uids.size, 1);
 });

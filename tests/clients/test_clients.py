@@ -44,7 +44,9 @@ def base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def scripts() -> Path:
     """The TypeScript of this folder, checked against types made from openapi.json."""
-    run(NODE_MODULES / "openapi-typescript", OPENAPI, "--output", GENERATED / "api.ts")
+    # A field of a body that has a default need not be sent.
+    made = GENERATED / "api.ts"
+    run(NODE_MODULES / "openapi-typescript", OPENAPI, "--default-non-nullable=false", "--output", made)
     run(NODE_MODULES / "tsc", "--project", HERE)
     return GENERATED / "js"
 
@@ -67,7 +69,7 @@ def test_the_linters_find_nothing_in_openapi_json() -> None:
 
 
 def test_a_typescript_client_that_is_made_from_openapi_json_does_what_an_app_does(scripts: Path, base_url: str) -> None:
-    assert "pass 1" in run("node", "--test", scripts / "journey.js", API=base_url)
+    assert "pass 2" in run("node", "--test", scripts / "journey.js", API=base_url)
 
 
 def test_a_python_client_that_is_made_from_openapi_json_does_what_an_app_does(

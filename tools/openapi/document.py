@@ -204,6 +204,8 @@ def with_limits(schema: Any) -> Json:
         del schema["title"]
     if isinstance(schema.get("examples"), list):
         del schema["examples"]
+    if isinstance(schema.get("ge"), str):
+        del schema["ge"]  # pydantic's, of a date; JSON Schema does not compare dates
     match schema:
         case {"type": "integer" | ["integer", "null"]}:
             if "exclusiveMinimum" not in schema:
@@ -301,6 +303,8 @@ def _query_parameters(model: type[BaseModel]) -> Iterator[Json]:
     for name, schema in model.model_json_schema(schema_generator=_Schemas).get("properties", {}).items():
         if isinstance(schema.get("type"), list):
             schema["type"] = schema["type"][0]  # a query has no null
+            if "enum" in schema:
+                schema["enum"].remove(None)
         required = {"required": True} if fields[name].is_required() else {}
         example = {"example": examples[0]} if (examples := fields[name].examples) else {}
         description = schema.pop("description", "")

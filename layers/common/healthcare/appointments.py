@@ -183,14 +183,14 @@ def get(db: Database, id: int) -> Appointment:
 
 class CalendarQuery(LimitQuery):
     cursor: Annotated[TimeCursor | None, Field(description="The `next_cursor` of the page before.")] = None
-    status: Status | None = None
+    status: Status | None = Field(None, description="Only those with this status.")
     since: Moment | None = Field(None, alias="from", description="What starts then or later.")
     until: Moment | None = Field(None, alias="to", description="What starts before then.")
 
 
 class AppointmentQuery(CalendarQuery):
-    patient_id: IdText | None = None
-    doctor_id: IdText | None = None
+    patient_id: IdText | None = Field(None, description="Only those of this patient.")
+    doctor_id: IdText | None = Field(None, description="Only those with this doctor.")
 
 
 def search(db: Database, query: CalendarQuery) -> Page[Appointment]:
