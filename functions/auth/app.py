@@ -1,4 +1,5 @@
-from healthcare.accounts import logins, mailed, second_factor, sessions, users
+from healthcare.accounts import closing, logins, mailed, second_factor, sessions, users
+from healthcare.accounts.closing import Closing
 from healthcare.accounts.logins import Credentials, WrongCredentials
 from healthcare.accounts.mailed import EmailChange, Forgot, MailNotConfigured, Reset, Spent, Verify
 from healthcare.accounts.second_factor import (
@@ -98,6 +99,17 @@ def change_password(db: Database, body: PasswordChange) -> None:
     Every refresh token of yours ends.
     """
     return users.change_password(db, body)
+
+
+@api.route("POST", "/api/auth/close", status=204, refusals=[WrongPassword, WrongCode, TooManyAttempts])
+def close_account(db: Database, body: Closing) -> None:
+    """Close your account
+
+    Ends sessions, delegations, invitations and webhooks, unlinks a doctor, cancels what is booked and deletes patients
+    without history. Those with appointments that took place or with records stay, without anybody who logs in to them.
+    Your name and address are erased, and the address is free again; the audit stays.
+    """
+    return closing.close(db, body)
 
 
 @api.route("POST", "/api/auth/forgot", open=True, status=202, refusals=[MailNotConfigured])

@@ -17,6 +17,7 @@ OPENAPI = json.loads(Path("functions/docs/openapi.json").read_text("utf-8"))
 # record that was amended is not retracted and keeps its patient, and nobody uploads a document.
 ODD = {
     "auth/log_in_with_code": 401,
+    "auth/close_account": 403,
     "auth/confirm_second_factor": 403,
     "auth/disable_second_factor": 403,
     "auth/refresh": 401,

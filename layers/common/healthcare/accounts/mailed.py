@@ -83,6 +83,7 @@ def reset(db: Database, given: Reset) -> None:
           FROM mailed_tokens t
           JOIN users u ON u.id = t.user_id
          WHERE t.token_hash = %(token_hash)s AND t.purpose = 'reset' AND t.used_at IS NULL AND t.expires_at > now()
+           AND u.closed_at IS NULL
         """,
         token_hash=token_hash(given.token),
     )
@@ -135,7 +136,7 @@ def verify(db: Database, given: Verify) -> None:
         UPDATE users u
            SET email = coalesce(used.email, u.email), email_verified = true
           FROM used
-         WHERE u.id = used.user_id
+         WHERE u.id = used.user_id AND u.closed_at IS NULL
         RETURNING u.id, u.name, u.email
         """,
         token_hash=token_hash(given.token),

@@ -77,7 +77,7 @@ def register(db: Database, new: NewUser) -> User:
 
 
 def get(db: Database) -> User:
-    user = db.row(User, f"SELECT {COLUMNS} FROM users WHERE id = %(id)s", id=db.user_id)
+    user = db.row(User, f"SELECT {COLUMNS} FROM users WHERE id = %(id)s AND closed_at IS NULL", id=db.user_id)
     if user is None:
         raise AccountGone
     return user
@@ -89,7 +89,7 @@ def rename(db: Database, change: UserChange, if_match: list[int] | None) -> User
         f"""
         UPDATE users
            SET name = coalesce(%(name)s, name)
-         WHERE id = %(id)s AND {IF_MATCH}
+         WHERE id = %(id)s AND closed_at IS NULL AND {IF_MATCH}
         RETURNING {COLUMNS}
         """,
         id=db.user_id,
@@ -143,7 +143,7 @@ def confirm_password(db: Database, password: str) -> str:
         """
         SELECT attempt(%(subject)s) AS wait, password_hash
           FROM users
-         WHERE id = %(id)s
+         WHERE id = %(id)s AND closed_at IS NULL
         """,
         id=db.user_id,
         subject=subject,

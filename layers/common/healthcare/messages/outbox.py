@@ -233,8 +233,8 @@ def settle(db: Database, settlements: Sequence[Settlement]) -> None:
 
 
 def begin(db: Database) -> None:
-    """What each run of the sender does first: reminds, and sweeps out what is old."""
-    db.execute("SELECT remind(); SELECT forget_messages()")
+    """What each run of the sender does first: reminds, erases what closed accounts left, and sweeps out what is old."""
+    db.execute("SELECT remind(); SELECT erase_closed(); SELECT forget_messages()")
 
 
 def suppress(db: Database, addresses: Sequence[str]) -> None:
