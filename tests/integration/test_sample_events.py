@@ -13,8 +13,8 @@ from tools.openapi.events import day
 OPENAPI = json.loads(Path("functions/docs/openapi.json").read_text("utf-8"))
 
 # Where the sample day does not go well: nobody was given these tokens or codes, nobody acts for the user, the user is
-# no doctor, a new password has ended the session, and the visit is days away. A
-# record that was amended is not retracted and keeps its patient, and nobody uploads a document.
+# no doctor, a new password has ended the session, and the visit is days away. A record that was amended is not
+# retracted and keeps its patient, and nobody uploads a document.
 ODD = {
     "auth/log_in_with_code": 401,
     "auth/close_account": 403,
