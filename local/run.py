@@ -79,11 +79,14 @@ def serve(settings: Settings, console: Console, stack: ExitStack, stop: threadin
 
     def start(function: Function) -> Environment:
         environment = EmulatedEnvironment if settings.runtime == "emulator" else ProcessEnvironment
-        here = {"AWS_ENDPOINT_URL_LAMBDA": functions, "WEBHOOKS_TO_LOOPBACK": "allowed"}
+        here = {
+            "AWS_ENDPOINT_URL_LAMBDA": functions,
+            "APP_URL": given.get("APP_URL") or f"http://127.0.0.1:{settings.port}",
+            "WEBHOOKS_TO_LOOPBACK": "allowed",
+        }
         variables = variables_of(function, database, moto.endpoint) | here
         return environment(replace(function, variables=variables), console.function_line)
 
-    os.environ.setdefault("APP_URL", f"http://127.0.0.1:{settings.port}")
     template = Template(TEMPLATE)
     pools = {name: Pool(function, start) for name, function in template.functions.items()}
     functions = stack.enter_context(serve_functions(lambda name, event: pools[name.partition(".")[0]].invoke(event)))

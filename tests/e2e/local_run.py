@@ -22,9 +22,12 @@ PROJECT = Path(__file__).parents[2]
 START_SECONDS = 60
 
 
+KEPT_BACK = ("PG", "DATABASE_", "AWS_", "APP_URL")
+
+
 def inherited() -> dict[str, str]:
     """The environment without what other tests say about their database and their AWS."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("PG", "DATABASE_", "AWS_"))}
+    return {name: value for name, value in os.environ.items() if not name.startswith(KEPT_BACK)}
 
 
 class LocalRun:

@@ -48,7 +48,7 @@ CREATE TABLE closures (
 
 CREATE INDEX closures_doctor_idx ON closures (doctor_id, id);
 CREATE INDEX closures_time_idx ON closures
- USING gist (int8range(doctor_id, doctor_id, '[]'), tstzrange(starts_at, ends_at));
+ USING gist (int8range(doctor_id - 1, doctor_id), tstzrange(starts_at, ends_at));
 
 SELECT protect('hours', 'created_by', 'hours', is_private => false),
        protect('closures', 'created_by', 'closure', is_private => false);
@@ -117,10 +117,10 @@ CREATE TABLE appointments (
     -- The last word against booking twice; before it, bookings of one doctor or patient take turns. Of an id, a range:
     -- GiST has no equality of numbers without an extension.
     CONSTRAINT appointments_doctor_excl EXCLUDE USING gist
-        (int8range(doctor_id, doctor_id, '[]') WITH &&, tstzrange(starts_at, busy_until) WITH &&)
+        (int8range(doctor_id - 1, doctor_id) WITH &&, tstzrange(starts_at, busy_until) WITH &&)
         WHERE (status IN ('booked', 'arrived')),
     CONSTRAINT appointments_patient_excl EXCLUDE USING gist
-        (int8range(patient_id, patient_id, '[]') WITH &&, tstzrange(starts_at, ends_at) WITH &&)
+        (int8range(patient_id - 1, patient_id) WITH &&, tstzrange(starts_at, ends_at) WITH &&)
         WHERE (status IN ('booked', 'arrived'))
 );
 
@@ -193,12 +193,12 @@ BEGIN
          CROSS JOIN LATERAL (
                SELECT c.starts_at, c.ends_at
                  FROM closures c
-                WHERE int8range(c.doctor_id, c.doctor_id, '[]') && int8range(of_doctor, of_doctor, '[]')
+                WHERE int8range(c.doctor_id - 1, c.doctor_id) && int8range(of_doctor - 1, of_doctor)
                   AND tstzrange(c.starts_at, c.ends_at) && tstzrange(first, last + length + buffer)
                 UNION ALL
                SELECT a.starts_at, a.busy_until
                  FROM appointments a
-                WHERE int8range(a.doctor_id, a.doctor_id, '[]') && int8range(of_doctor, of_doctor, '[]')
+                WHERE int8range(a.doctor_id - 1, a.doctor_id) && int8range(of_doctor - 1, of_doctor)
                   AND tstzrange(a.starts_at, a.busy_until) && tstzrange(first, last + length + buffer)
                   AND a.status IN ('booked', 'arrived') AND NOT or_taken) AS t
     )
@@ -269,7 +269,7 @@ CREATE FUNCTION bookings_in_the_way(of_doctor bigint, since timestamptz, until t
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
     SELECT ARRAY(SELECT id
                    FROM appointments
-                  WHERE int8range(doctor_id, doctor_id, '[]') && int8range(of_doctor, of_doctor, '[]')
+                  WHERE int8range(doctor_id - 1, doctor_id) && int8range(of_doctor - 1, of_doctor)
                     AND tstzrange(starts_at, busy_until) && tstzrange(since, until)
                     AND status IN ('booked', 'arrived')
                   ORDER BY id
