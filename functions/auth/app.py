@@ -11,7 +11,7 @@ from healthcare.accounts.second_factor import (
     MfaOn,
     MfaRequired,
     NewSecondFactor,
-    RecoveryCodes,
+    SecondFactorOn,
     WrongCode,
 )
 from healthcare.accounts.sessions import Refresh, RefreshTokenSpent, Session, Tokens
@@ -181,7 +181,7 @@ def set_up_second_factor(db: Database, body: NewSecondFactor) -> Authenticator:
 
 
 @api.route("POST", "/api/auth/mfa/totp/confirm", refusals=[WrongCode, MfaOn, TooManyAttempts])
-def confirm_second_factor(db: Database, body: Confirmation) -> RecoveryCodes:
+def confirm_second_factor(db: Database, body: Confirmation) -> SecondFactorOn:
     """Turn the second factor on
 
     With a code of the app. Shows ten recovery codes, this once.

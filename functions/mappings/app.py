@@ -4,8 +4,8 @@ from healthcare.doctors import Doctor
 from healthcare.fields import IdText, Page, PageQuery
 from healthcare.mappings import (
     AlreadyAssigned,
+    CreatedMapping,
     DoctorHasNoAccount,
-    Mapping,
     MappingChange,
     MappingDetails,
     NewMapping,
@@ -23,7 +23,7 @@ api = Api()
     location="/api/mappings/{id}",
     refusals=[PatientNotFound, AlreadyAssigned, DoctorHasNoAccount],
 )
-def create_mapping(db: Database, body: NewMapping) -> Mapping:
+def create_mapping(db: Database, body: NewMapping) -> CreatedMapping:
     """Assign a doctor to a patient of yours
 
     With `access`, the patient is also opened to the account of the doctor.
@@ -47,7 +47,7 @@ def list_doctors_of_mapped_patient(db: Database, id: IdText, query: PageQuery) -
 
 
 @api.route("PATCH", "/api/mappings/{id}", refusals=[DoctorHasNoAccount])
-def change_mapping(db: Database, id: IdText, body: MappingChange, if_match: list[int] | None) -> Mapping:
+def change_mapping(db: Database, id: IdText, body: MappingChange, if_match: list[int] | None) -> CreatedMapping:
     """Open a patient to the account of a doctor, or close it
 
     It counts from the doctor's next request on.

@@ -7,6 +7,7 @@ In `make test` it does the same each time. For as long as you like, with other d
 
 import json
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -72,3 +73,12 @@ def test_the_api_keeps_to_its_own_description_whatever_is_sent(own_run: LocalRun
     )
     print(fuzzing.stdout)
     assert fuzzing.returncode == 0, fuzzing.stdout + fuzzing.stderr
+    # Those want a code or a password that nobody guesses; or, for Ann is no doctor, a practice.
+    assert _operations("Authentication failed", fuzzing.stdout) <= 6
+    assert _operations("Missing test data", fuzzing.stdout) <= 34
+
+
+def _operations(warning: str, printed: str) -> int:
+    """How many operations were only ever refused so."""
+    found = re.search(rf"{warning}: (\d+) operations?", printed)
+    return int(found[1]) if found else 0

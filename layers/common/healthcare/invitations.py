@@ -34,7 +34,7 @@ class NewInvitation(
         "oneOf": [
             {
                 "properties": {"kind": {"const": kind}, needed: {"not": {"type": "null"}}, other: {"type": "null"}},
-                "required": [needed],
+                "required": ["kind", needed],
             }
             for kind, needed, other in (("delegate", "access", "doctor_id"), ("doctor", "doctor_id", "access"))
         ]

@@ -30,7 +30,7 @@ class MappingChange(Input):
     access: Access = unchanged(example="none")
 
 
-class Mapping(OfPatient):
+class CreatedMapping(OfPatient):
     version: int = Field(exclude=True)
     doctor_id: int
     access: Access
@@ -73,10 +73,10 @@ class DoctorHasNoAccount(Conflict):
     detail = "This doctor has no account that the patient could be opened to."
 
 
-def create(db: Database, new: NewMapping) -> Mapping:
+def create(db: Database, new: NewMapping) -> CreatedMapping:
     """Raises NotFound for the patient or the doctor, AlreadyAssigned, and DoctorHasNoAccount."""
     mapping = db.row(
-        Mapping,
+        CreatedMapping,
         f"""
         INSERT INTO mappings (owner_id, patient_id, doctor_id, access)
         VALUES (%(owner_id)s, %(patient_id)s, %(doctor_id)s, %(access)s)
@@ -115,10 +115,10 @@ def search(db: Database, query: PageQuery) -> Page[MappingDetails]:
     return page(MappingDetails, mappings, query)
 
 
-def update(db: Database, id: int, change: MappingChange, if_match: list[int] | None) -> Mapping:
+def update(db: Database, id: int, change: MappingChange, if_match: list[int] | None) -> CreatedMapping:
     """Raises NotFound, also for a mapping of another user, Stale, and DoctorHasNoAccount."""
     mapping = db.row(
-        Mapping,
+        CreatedMapping,
         f"""
         UPDATE mappings
            SET access = coalesce(%(access)s, access)

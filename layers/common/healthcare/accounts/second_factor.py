@@ -62,7 +62,7 @@ class Authenticator(Output):
     )
 
 
-class RecoveryCodes(Output):
+class SecondFactorOn(Output):
     recovery_codes: list[str] = Field(
         description="Each is good once, in place of a code of the app. They are not shown again.",
         examples=[["ABCD-EFGH-2345-6723"]],
@@ -195,7 +195,7 @@ def set_up(db: Database, new: NewSecondFactor) -> Authenticator:
     )
 
 
-def confirm(db: Database, given: Confirmation) -> RecoveryCodes:
+def confirm(db: Database, given: Confirmation) -> SecondFactorOn:
     account = _own_account(db)
     if account.user.second_factor:
         raise MfaOn
@@ -219,7 +219,7 @@ def confirm(db: Database, given: Confirmation) -> RecoveryCodes:
     if not turned_on:
         raise WrongCode
     _forgive(db, account.user.id, account)
-    return RecoveryCodes(recovery_codes=["-".join(re.findall("....", code)) for code in codes])
+    return SecondFactorOn(recovery_codes=["-".join(re.findall("....", code)) for code in codes])
 
 
 def disable(db: Database, given: EndOfSecondFactor) -> None:
