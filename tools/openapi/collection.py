@@ -56,7 +56,10 @@ def _request(event: Json) -> str:
     if "upload" in fields:
         carried["document"] = "document.id"
     if carried:
-        statements = [f'client.global.set("{name}", response.body.{field});' for name, field in carried.items()]
+        statements = [
+            f'response.body.{field} && client.global.set("{name}", response.body.{field});'
+            for name, field in carried.items()
+        ]
         lines += ["", f"> {{% {' '.join(statements)} %}}"]
     return "\n".join(lines) + "\n"
 
