@@ -51,7 +51,7 @@ def _request(event: Json) -> str:
         carried["email"] = "email"
     if path.endswith("/slots"):
         carried["starts_at"] = "items[0].starts_at"
-    if route.takes_key and "id" in fields:
+    if route.status == 201 and not route.open and "id" in fields:
         carried[route.path.rpartition("/")[2].removesuffix("s")] = "id"
     if "upload" in fields:
         carried["document"] = "document.id"
