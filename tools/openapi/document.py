@@ -292,7 +292,7 @@ def _parameters(route: Route, has_etag: bool) -> Iterator[Json]:
 def named_by(route: Route, parameter: str) -> str:
     """What the id in a path is of: that of `/api/patients/{id}` is a patient's."""
     missing = [kind.__name__.removesuffix("NotFound") for kind in route.refusals if kind.slug == NotFound.slug]
-    if parameter == "id" and missing:
+    if parameter == "id" and missing and len(route.path_types) == 1:
         return missing[0].lower()
     part = route.path.partition(f"/{{{parameter}}}")[0].rpartition("/")[2]
     return part.removesuffix("s")
