@@ -1,4 +1,8 @@
-"""A real PostgreSQL for the whole run, and for each test a database of its own, cloned from a migrated template."""
+"""A real PostgreSQL for the whole run, and for each test a database with nothing in it but what migrations left.
+
+It is a clone of a migrated template. After a test its rows are deleted and its sequences restarted, and the next test
+takes it again, over connections that are warm; one whose schema a test changed, or that has grown, is replaced.
+"""
 
 import io
 import json
@@ -118,14 +122,114 @@ class Database:
         return row[0] if row else None
 
 
+KEPT = ["appointment_transitions", "schema_migrations", "time_zones"]  # what migrations fill
+
+# What a test may have changed but for rows: any object's definition, and the rows that migrations made.
+DEFINITIONS = " UNION ALL ".join(
+    f"SELECT count(*), coalesce(max(xmin::text::bigint), 0) FROM {table}"
+    for table in (
+        *("pg_attrdef", "pg_attribute", "pg_class", "pg_constraint", "pg_db_role_setting", "pg_depend", "pg_index"),
+        *("pg_namespace", "pg_policy", "pg_proc", "pg_trigger", "pg_type", *KEPT),
+    )
+)
+
+EMPTY = """
+    DO $$
+    DECLARE
+        relation record;
+    BEGIN
+        SET LOCAL session_replication_role = replica;  -- without triggers, of which some refuse to delete
+        FOR relation IN
+            SELECT oid::regclass AS name, relkind
+              FROM pg_class
+             WHERE relnamespace = 'public'::regnamespace
+               AND relname <> ALL ({kept})
+               AND (relkind = 'r' AND pg_relation_size(oid) > 0
+                    OR relkind = 'S' AND pg_sequence_last_value(oid) IS NOT NULL)
+        LOOP
+            IF relation.relkind = 'r' THEN
+                EXECUTE format('DELETE FROM %s', relation.name);
+            ELSE
+                PERFORM setval(relation.name, 1, false);
+            END IF;
+        END LOOP;
+    END
+    $$
+"""
+ROOM = 8 * 1024 * 1024  # bytes that a database may grow by
+
+
+class Pool:
+    """The database that tests take one after another."""
+
+    def __init__(self, server: EmbeddedPostgres, passwords: dict[str, str]) -> None:
+        self._server = server
+        self._passwords = passwords
+        self._administration = psycopg.connect(server.conninfo(), autocommit=True)
+        self._database: Database | None = None
+        self._connection: psycopg.Connection
+        self._definitions: object
+        self._most: int
+
+    def take(self) -> Database:
+        if not self._database:
+            name = f"test_{secrets.token_hex(6)}"
+            self._administration.execute(
+                f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY OWNER healthcare_owner"
+            )
+            self._database = Database(self._server, name, self._passwords)
+            self._connection = self._database.connect()
+            self._definitions = self._connection.execute(DEFINITIONS).fetchall()
+            self._most = self._size() + ROOM
+        os.environ["PGDATABASE"] = self._database.name
+        return self._database
+
+    def give_back(self) -> None:
+        try:
+            clean = self._clean()
+        except psycopg.Error:  # the test broke the database, or its server
+            clean = False
+        if not clean:
+            self.drop()
+
+    def drop(self) -> None:
+        if self._database:
+            self._connection.close()
+            self._administration.execute(f"DROP DATABASE {self._database.name} WITH (FORCE)")
+            self._database = None
+
+    def close(self) -> None:
+        self.drop()
+        self._administration.close()
+
+    def _clean(self) -> bool:
+        self._connection.execute("""
+            SELECT pg_terminate_backend(pid, 5000)
+              FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'
+        """)
+        if self._connection.execute(DEFINITIONS).fetchall() != self._definitions or self._size() > self._most:
+            return False
+        self._connection.execute(EMPTY.format(kept=f"ARRAY{KEPT}"))
+        return True
+
+    def _size(self) -> int:
+        row = self._connection.execute("SELECT pg_database_size(current_database())").fetchone()
+        assert row
+        return int(row[0])
+
+
+@pytest.fixture(scope="session")
+def pool(template: EmbeddedPostgres, passwords: dict[str, str]) -> Iterator[Pool]:
+    pool = Pool(template, passwords)
+    yield pool
+    pool.close()
+
+
 @pytest.fixture
-def database(template: EmbeddedPostgres, passwords: dict[str, str]) -> Iterator[Database]:
-    name = f"test_{secrets.token_hex(6)}"
-    with psycopg.connect(template.conninfo(), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY OWNER healthcare_owner")
-        os.environ["PGDATABASE"] = name
-        yield Database(template, name, passwords)
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+def database(pool: Pool) -> Iterator[Database]:
+    yield pool.take()
+    pool.give_back()
 
 
 @pytest.fixture(scope="session")
@@ -139,16 +243,19 @@ def secrets_manager() -> None:
 
 
 @pytest.fixture(scope="session")
-def environments() -> dict[str, Environment]:
+def environments() -> Iterator[dict[str, Environment]]:
     folders = sorted(path.parent for path in Path("functions").glob("*/app.py"))
-    return {folder.name: Environment(folder) for folder in folders}
+    environments = {folder.name: Environment(folder) for folder in folders}
+    yield environments
+    for environment in environments.values():
+        environment.disconnect()
 
 
 @pytest.fixture
-def gateway(environments: dict[str, Environment], database: Database, secrets_manager: None) -> Iterator[Gateway]:
-    yield Gateway(environments)
+def gateway(environments: dict[str, Environment], database: Database, secrets_manager: None) -> Gateway:
     for environment in environments.values():
-        environment.disconnect()
+        environment.stay_with(database.name)
+    return Gateway(environments)
 
 
 class Post:
@@ -241,8 +348,8 @@ def bob(sign_up: Callable[..., Client]) -> Client:
 def wire(gateway: Gateway, template: EmbeddedPostgres) -> Iterator[Wire]:
     """The functions' way to PostgreSQL, to be counted or cut."""
     with Wire(template.port) as wire:
+        gateway.disconnect()
         os.environ["PGPORT"] = str(wire.port)
         yield wire
         os.environ["PGPORT"] = str(template.port)
-        for environment in gateway.environments.values():
-            environment.disconnect()
+        gateway.disconnect()

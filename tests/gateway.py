@@ -72,11 +72,18 @@ class Environment:
         }
         sys.modules |= shared
         self._role = role_of(folder.name)
+        self._database: str | None = None
 
     def invoke(self, event: Mapping[str, Any]) -> Any:
         if self._role:
             os.environ["PGUSER"] = self._role
         return self.app.lambda_handler(event, CONTEXT)
+
+    def stay_with(self, database: str) -> None:
+        """Keeps its connection if that goes to this database."""
+        if self._database != database:
+            self.disconnect()
+            self._database = database
 
     def disconnect(self) -> None:
         if "healthcare.database.connection" in self.modules:
@@ -112,6 +119,10 @@ class Answer:
 class Gateway:
     def __init__(self, environments: Mapping[str, Environment]) -> None:
         self.environments = environments
+
+    def disconnect(self) -> None:
+        for environment in self.environments.values():
+            environment.disconnect()
 
     def request(self, event: dict[str, Any]) -> Answer:
         for method, resource, folder, is_open in routes():

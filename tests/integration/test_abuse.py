@@ -183,8 +183,7 @@ def test_a_lock_that_is_not_to_be_had_in_time_is_unavailable(ann: Client, databa
     patient = ann.create("/api/patients", name="Zoë")
     with database.connect() as connection:
         connection.execute(f"ALTER ROLE healthcare_api IN DATABASE {database.name} SET lock_timeout = '100ms'")
-    for environment in ann.gateway.environments.values():
-        environment.disconnect()
+    ann.gateway.disconnect()
     with database.connect() as connection, connection.transaction():
         connection.execute("SELECT FROM patients FOR UPDATE")
         answer = ann.patch(f"/api/patients/{patient['id']}", {"name": "Yan"})

@@ -261,6 +261,7 @@ def test_forty_clients_on_four_pooled_connections_see_their_own_rows_only(
         Client(app.gateway, client.token, client.user)
         for client, app in zip(clients, several(clients[0], "patients", 40), strict=True)
     ]
+    clients[0].gateway.disconnect()
     monkeypatch.setenv("PGPORT", str(pgbouncer))
     used: set[int] = set()
 
@@ -299,8 +300,7 @@ def test_owners_delegates_doctors_and_strangers_on_pooled_connections_see_no_row
         doctor = owner.create("/api/doctors", name="Who", specialty="Time")["id"]
         link(owner, doctor, account)
         of_owner.append({opened(owner, doctor, name=f"Patient {n}")[0]["id"] for n in range(5)})
-    for environment in owners[0].gateway.environments.values():
-        environment.disconnect()
+    owners[0].gateway.disconnect()
     monkeypatch.setenv("PGPORT", str(pgbouncer))
     in_patients, in_practice = several(owners[0], "patients", 30), several(owners[0], "practice", 10)
     for app in (*in_patients, *in_practice):  # one after the other, since the role to log in as is the process's

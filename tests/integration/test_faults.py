@@ -111,8 +111,7 @@ def test_what_a_deadlock_undid_is_done_once_more(ann: Client, database: Database
     ann.create("/api/mappings", patient_id=patient["id"], doctor_id=doctor["id"])
     with database.connect() as superuser:
         superuser.execute(f"ALTER ROLE healthcare_api IN DATABASE {database.name} SET deadlock_timeout = '100ms'")
-    for environment in ann.gateway.environments.values():
-        environment.disconnect()
+    ann.gateway.disconnect()
     with psycopg.connect(database.conninfo()) as other:
         # The deletion takes the patient first; whoever holds its mappings then asks for the patient. It is the
         # deletion that notices.
@@ -155,8 +154,7 @@ def test_a_read_only_server_still_reads(ann: Client, database: Database) -> None
     patient = ann.create("/api/patients", name="Zoë")
     with database.connect() as connection:
         connection.execute(f"ALTER DATABASE {database.name} SET default_transaction_read_only = on")
-    for environment in ann.gateway.environments.values():
-        environment.disconnect()
+    ann.gateway.disconnect()
     assert ann.get(f"/api/patients/{patient['id']}").expect(200) == patient
     _unavailable(ann.post("/api/patients", {"name": "Yan"}))
     _unavailable(ann.delete(f"/api/patients/{patient['id']}"))

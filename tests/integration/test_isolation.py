@@ -170,15 +170,16 @@ class World:
     @contextmanager
     def twin(self) -> Iterator[None]:
         """Inside, everything goes to a copy of the database."""
-        for environment in self.gateway.environments.values():
-            environment.disconnect()
+        self.gateway.disconnect()
         name = f"twin_{secrets.token_hex(6)}"
         with psycopg.connect(self.database.server.conninfo(), autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", [self.database.name]
+            )
             connection.execute(f"CREATE DATABASE {name} TEMPLATE {self.database.name} STRATEGY FILE_COPY")
             os.environ["PGDATABASE"] = name
             yield
-            for environment in self.gateway.environments.values():
-                environment.disconnect()
+            self.gateway.disconnect()
             os.environ["PGDATABASE"] = self.database.name
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -15,7 +15,7 @@ def test_a_warm_function_leaves_the_database_after_a_while_and_comes_back(
         return database.value("SELECT count(*) FROM pg_stat_activity WHERE usename = 'healthcare_api'")
 
     monkeypatch.setenv("PGOPTIONS", "-c idle_session_timeout=300ms")
-    ann.gateway.environments["patients"].disconnect()
+    ann.gateway.disconnect()
     ann.get("/api/patients").expect(200)
     assert connections() == 1
     deadline = time.monotonic() + 10

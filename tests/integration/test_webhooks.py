@@ -215,20 +215,26 @@ asyncio.run(main())
 """
 
 
+@contextmanager
+def quick_receiver() -> Iterator[str]:
+    """The URL of a receiver in a process of its own, which answers at once."""
+    with subprocess.Popen([sys.executable, "-c", QUICK_RECEIVER], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            yield f"http://127.0.0.1:{process.stdout.readline().strip()}/"
+        finally:
+            process.kill()
+
+
 def test_of_ten_thousand_that_are_due_one_slow_receiver_holds_up_no_other(
     ann: Client, post: Post, database: Database
 ) -> None:
     """The slow one's are the oldest. The others are all there within a minute, long before it is done."""
-    with (
-        receiving(seconds=3) as slow,
-        subprocess.Popen([sys.executable, "-c", QUICK_RECEIVER], stdout=subprocess.PIPE, text=True) as quick,
-    ):
-        assert quick.stdout
+    with receiving(seconds=3) as slow, quick_receiver() as url:
         _register(ann, slow.url)
         with database.connect() as connection:
             connection.execute("UPDATE webhooks SET events = '{document.available}'")
         _announce(database, ann, "document.available", times=500)
-        url = f"http://127.0.0.1:{quick.stdout.readline().strip()}/"
         for _ in range(10):
             _register(ann, url)
         _announce(database, ann, times=950)
@@ -242,7 +248,6 @@ def test_of_ten_thousand_that_are_due_one_slow_receiver_holds_up_no_other(
         assert len(slow.taken) < 500
         slow.seconds = 0
         sender.join()
-        quick.kill()
 
 
 def test_a_receiver_that_drips_its_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
