@@ -77,6 +77,7 @@ move: $(READY) ## Take the database of the original API, FROM=postgresql://..., 
 
 bench: $(READY) ## Measure it beside FastAPI and Express, which takes ten minutes and Node.js; OPTIONS=--quick
 	@$(BIN)/python -m tests.benchmarks $(OPTIONS)
+	@$(BIN)/python -m tests.benchmarks.booking
 
 bench-scale: $(READY) ## Measure it with a thousand to five million patients, which takes ten minutes and 15 GB
 	@$(BIN)/python -m tests.benchmarks.scale $(or $(OPTIONS),--sizes 1000 100000 5000000)

@@ -31,6 +31,8 @@ FUNCTIONS = {
     **dict.fromkeys(("get", "list", "create", "update"), "patients"),
     **dict.fromkeys(("register", "login", "me"), "auth"),
     "authorize": "authorizer",
+    **dict.fromkeys(("book", "slots"), "appointments"),
+    "calendar": "practice",
 }
 """Of ours, the one that answers a route; others are called as their route."""
 
@@ -80,7 +82,8 @@ class Peer:
             return self.programs[FUNCTIONS.get(route, route)]
         if self.name == FLOOR and route not in ("get", "list", "create"):
             return None
-        return self.programs.get("authorizer" if route == "authorize" else "app")
+        of_route = {"authorize": "authorizer", **dict.fromkeys(("book", "slots", "calendar"), "booking")}
+        return self.programs.get(of_route.get(route, "app"))
 
     def answers(self, route: str) -> bool:
         return self.name == OURS or (route in FUNCTIONS and route != "me" and self.program(route) is not None)
@@ -170,7 +173,7 @@ def _other(name: str) -> Peer:
     suffix = "cjs" if name == EXPRESS else "py"
     programs = {
         program: Program(program, f"{program}.{handler}", folder, role=PEER_ROLE)
-        for program in ("app", "authorizer")
+        for program in ("app", "authorizer", "booking")
         if (folder / f"{program}.{suffix}").exists()
     }
     return Peer(name, programs, size(folder))

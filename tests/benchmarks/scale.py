@@ -22,13 +22,13 @@ from hashlib import md5
 from pathlib import Path
 from secrets import token_hex
 from statistics import quantiles
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "layers" / "common"))
 
-from healthcare import audit, doctors, mappings, patients
+from healthcare import audit, doctors, mappings, patients, practice, records
 from healthcare.audit import AuditQuery
 from healthcare.database import connection as db
 from healthcare.database.connection import Database, Row
@@ -38,6 +38,7 @@ from healthcare.errors import Unavailable
 from healthcare.fields import Found, PageQuery, SearchQuery, encode_cursor, encode_word_cursor
 from healthcare.mappings import NewMapping
 from healthcare.patients import NewPatient
+from healthcare.records import RecordQuery
 from local.database.postgres import EmbeddedPostgres, kept
 
 OWNER = 1  # who has so many
@@ -169,6 +170,24 @@ INSERT INTO audit_heads (owner_id, number, digest)
 SELECT DISTINCT ON (owner_id) owner_id, number, digest FROM audit_events ORDER BY owner_id, number DESC
 """
 
+# One doctor with an account, who sees so many patients of all owners; so many records of one patient; and a delegate of
+# the one owner. Their events are left out of the audit.
+SHARING = """
+INSERT INTO doctors (id, created_by, name, specialty, account_id)
+VALUES (%(doctors)s + 1, 1, 'Dr. Grace Okafor', 'Cardiology', %(account)s);
+INSERT INTO mappings (owner_id, patient_id, doctor_id, access)
+SELECT owner_id, id, %(doctors)s + 1, 'read' FROM patients WHERE id <= %(opened)s ORDER BY id;
+INSERT INTO opened_words (doctor_id, word, patient_id, words)
+SELECT %(doctors)s + 1, word, id, words
+  FROM patients, string_to_table(words, ' ') AS word
+ WHERE id <= %(opened)s
+ ORDER BY word, id;
+INSERT INTO delegates (owner_id, user_id, access)
+SELECT 1, %(delegate)s, 'write' UNION ALL SELECT id, id - 1, 'read' FROM generate_series(5, %(owners)s) AS id;
+INSERT INTO records (owner_id, patient_id, kind, content, author_id, author_name)
+SELECT 1, %(share)s, 'note', '{"text": "A cough that stays"}', 1, 'User 1' FROM generate_series(1, %(opened)s)
+"""
+
 FINISH = """
 SELECT setval(pg_get_serial_sequence('users', 'id'), max(id)) FROM users;
 SELECT setval(pg_get_serial_sequence('doctors', 'id'), max(id)) FROM doctors;
@@ -199,6 +218,22 @@ SELECT (SELECT array_agg(word ORDER BY word)
 TABLE_SCANS = "SELECT relname, seq_scan FROM pg_stat_xact_user_tables"
 
 
+class Caller(NamedTuple):
+    role: str
+    user_id: int
+    acting_for: int | None = None
+
+    def session(self, kind: type[Database] = Database) -> Database:
+        return kind(
+            self.user_id, "user", "scale", acting_for=self.acting_for, purpose="read" if self.acting_for else "write"
+        )
+
+
+AS_OWNER = Caller("healthcare_api", OWNER)
+AS_DOCTOR = Caller("healthcare_doctor", 2)
+AS_DELEGATE = Caller("healthcare_api", 3, OWNER)
+
+
 class Scale:
     """A database of one size, and what there is in it to ask for."""
 
@@ -210,6 +245,7 @@ class Scale:
         self.owners = max(10, patients // 100)
         self.doctors = max(20, patients // 50)
         self.share = 2 if patients <= 1000 else 5  # of the patients, one in so many is the one owner's
+        self.opened = 10 if patients <= 1000 else 100_000  # patients to a doctor, and records of a patient
         self.in_the_middle = patients // 2 // 50 * 50
         self.word_of_its_own = f"x{md5(str(self.in_the_middle).encode()).hexdigest()[:10]}"
         self.with_many_doctors = self.share
@@ -227,12 +263,12 @@ class Scale:
                 print(f"Filled {self.name} in {time.monotonic() - started:.0f} s", file=sys.stderr)
         self._migrate(self.name)
 
-    def enter(self) -> Database:
+    def enter(self, caller: Caller) -> Database:
         """From now on the layer's functions work here."""
         os.environ |= {"PGHOST": "127.0.0.1", "PGPORT": str(self.server.port), "PGDATABASE": self.name}
-        os.environ |= {"PGUSER": "healthcare_api", "PGPASSWORD": self.password}
+        os.environ |= {"PGUSER": caller.role, "PGPASSWORD": self.password}
         db.disconnect()
-        return Database(OWNER, "user", "scale")
+        return caller.session()
 
     def deep(self, table: str) -> str:
         """The cursor of a page near the end of the owner's list."""
@@ -264,6 +300,7 @@ class Scale:
 
     def _fill(self, name: str) -> None:
         values = {"patients": self.patients, "owners": self.owners, "doctors": self.doctors, "share": self.share}
+        values |= {"opened": self.opened, "account": AS_DOCTOR.user_id, "delegate": AS_DELEGATE.user_id}
         with psycopg.connect(
             self.server.conninfo(dbname=name), autocommit=True, cursor_factory=psycopg.ClientCursor
         ) as connection:
@@ -272,7 +309,7 @@ class Scale:
             for first in range(1, self.patients + 1, BATCH):
                 last = min(self.patients, first + BATCH - 1)
                 connection.execute(PATIENTS, values | {"first": first, "last": last})
-            for statement in WORDS, MAPPINGS, AUDIT, FINISH:
+            for statement in WORDS, MAPPINGS, AUDIT, SHARING, FINISH:
                 connection.execute(statement, values)
             connection.execute("VACUUM (ANALYZE, FREEZE)")
             self._compare_with_triggers(connection)
@@ -340,6 +377,32 @@ def operations(scale: Scale) -> Iterator[tuple[str, Operation]]:
     yield "  a deep page", events(cursor=scale.deep("audit_events"))
     yield "  of a patient", events(patient_id=scale.with_many_doctors)
     yield "  of a patient without any", events(patient_id=2**62)
+    yield "list records of a patient", lambda session: records.search(session, scale.with_many_doctors, RecordQuery())
+
+
+def as_doctor(scale: Scale) -> Iterator[tuple[str, Operation]]:
+    def search(**query: Any) -> Operation:
+        return lambda session: practice.search_patients(session, SearchQuery(**query))
+
+    yield "as a doctor: get a patient", lambda session: practice.get_patient(session, scale.opened // 2)
+    yield "  list patients", search()
+    yield "  a deep page", search(cursor=encode_cursor(scale.opened - 30 if scale.opened > 30 else 1))
+    yield "  search: a common word", search(q="bananaa")
+    yield "  search: one letter", search(q="b")
+    yield "  search: a word that nobody has", search(q="nobody")
+
+
+def as_delegate(scale: Scale) -> Iterator[tuple[str, Operation]]:
+    deep = scale.deep("patients")
+    yield "as a delegate: get a patient", lambda session: patients.get(session, scale.in_the_middle)
+    yield "  list patients", lambda session: patients.search(session, SearchQuery())
+    yield "  a deep page", lambda session: patients.search(session, SearchQuery(cursor=deep))
+    yield "  search: a common word", lambda session: patients.search(session, SearchQuery(q="bananaa"))
+
+
+def lines(scale: Scale) -> list[tuple[str, Caller, Operation]]:
+    sides = {AS_OWNER: operations, AS_DOCTOR: as_doctor, AS_DELEGATE: as_delegate}
+    return [(name, caller, operation) for caller, side in sides.items() for name, operation in side(scale)]
 
 
 NEW_PATIENT = NewPatient(name="Bananaa Bananason", date_of_birth=date(1990, 2, 3), gender="female")
@@ -381,9 +444,10 @@ def scans(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield from scans(inner)
 
 
-def tables_read_whole(operation: Operation) -> set[str]:
+def tables_read_whole(operation: Operation, caller: Caller) -> set[str]:
     """By the plan of its statement, and by PostgreSQL's count of what it and the functions that it calls have done."""
-    session = Explaining(OWNER, "user", "scale")
+    session = caller.session(Explaining)
+    assert isinstance(session, Explaining)
     connection = db.connect()
     with session.transaction():
         before = dict(connection.execute(TABLE_SCANS).fetchall())
@@ -421,22 +485,27 @@ def main() -> int:
 
 
 def measure(scales: list[Scale], rounds: int) -> int:
-    tables = [list(operations(scale)) for scale in scales]
+    tables = [lines(scale) for scale in scales]
     times: dict[tuple[int, int], list[float]] = defaultdict(list)
     for _ in range(rounds):
         for column, scale in enumerate(scales):
-            session = scale.enter()
-            for line, (_, operation) in enumerate(tables[column]):
+            entered = None
+            for line, (_, caller, operation) in enumerate(tables[column]):
+                if caller != entered:
+                    session, entered = scale.enter(caller), caller
                 deadline = time.monotonic() + 0.3
                 measured(operation, session)
                 while True:
                     times[line, column].append(measured(operation, session) * 1000)
                     if len(times[line, column]) % 10 == 0 or time.monotonic() > deadline:
                         break
-    read_whole = [tables_read_whole(operation) for _, operation in tables[-1]]
+    read_whole = []
+    for _, caller, operation in tables[-1]:
+        scales[-1].enter(caller)
+        read_whole.append(tables_read_whole(operation, caller))
     print("| ms: median (quartiles) | " + " | ".join(f"{scale.patients:,}" for scale in scales) + " | ratio | reads |")
     print("|---|" + "--:|" * len(scales) + "--:|---|")
-    for line, (name, _) in enumerate(tables[-1]):
+    for line, (name, _, _) in enumerate(tables[-1]):
         quarters = [quantiles(times[line, column], n=4) for column in range(len(scales))]
         cells = [f"{middle:.2f} ({low:.2f}-{high:.2f})" for low, middle, high in quarters]
         what = f"all of {', '.join(sorted(read_whole[line]))}" if read_whole[line] else "by index"

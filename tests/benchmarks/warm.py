@@ -46,7 +46,7 @@ class Warm:
         self._process.kill()
         self._process.communicate()
 
-    def call(self, route: str, events: list[Event], expected: str | None = None) -> Took:
+    def ask(self, route: str, events: list[Event]) -> dict[str, Any]:
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write(json.dumps([json.dumps(event) for event in events]) + "\n")
@@ -54,8 +54,12 @@ class Warm:
         line = self._process.stdout.readline()
         if not line:
             sys.exit(f"The process that answers `{route}` ended.")
-        report = json.loads(line)
-        if report["statuses"] != [expected or EXPECTED.get(route, "200")]:
+        report: dict[str, Any] = json.loads(line)
+        return report
+
+    def call(self, route: str, events: list[Event], expected: str | None = None) -> Took:
+        report = self.ask(route, events)
+        if list(report["statuses"]) != [expected or EXPECTED.get(route, "200")]:
             sys.exit(f"`{route}` was answered by {report['statuses']}: {report['answer']}")
         return Took(report["wall"] / len(events), report["cpu"] / len(events), report["answer"])
 

@@ -132,6 +132,9 @@ SAMPLES = {
     "health": "health/read",
     "docs": "docs/read_page",
     "me": "auth/read_me",
+    "book": "appointments/create",
+    "slots": "appointments/list_slots",
+    "calendar": "practice/list_appointments",
 }
 
 

@@ -20,7 +20,7 @@ const USER = "id, name, email, role, created_at, updated_at";
 
 pg.types.setTypeParser(pg.types.builtins.INT8, Number);
 pg.types.setTypeParser(pg.types.builtins.DATE, (text) => text); // a Date would be in the time zone of the process
-const pool = new pg.Pool({ max: 1, connectionTimeoutMillis: 3000, idleTimeoutMillis: 0 });
+export const pool = new pg.Pool({ max: 1, connectionTimeoutMillis: 3000, idleTimeoutMillis: 0 });
 pool.on("error", () => {}); // of an idle connection that the server closed: the pool makes a new one
 
 // Bodies --------------------------------------------------------------------------------------------------------------
@@ -55,7 +55,7 @@ const PageQuery = z.strictObject({
   limit: z.coerce.number().int().min(1).max(100).default(20),
   cursor: z.string().optional(),
 });
-const Id = z.string().regex(/^[1-9][0-9]{0,18}$/);
+export const Id = z.string().regex(/^[1-9][0-9]{0,18}$/);
 
 const values = (patient) => [
   patient.name,
@@ -74,7 +74,7 @@ app.disable("etag");
 app.use(express.json({ limit: "100kb" }));
 
 // The authorizer has verified the token; its answer may be a cached one.
-function authenticated(request, response, next) {
+export function authenticated(request, response, next) {
   const claims = request.event.requestContext.authorizer;
   if (!claims?.user_id || Date.now() / 1000 >= Number(claims.exp)) {
     return response.status(401).set("WWW-Authenticate", "Bearer").json({ detail: "Not authenticated" });
@@ -174,12 +174,14 @@ app.put("/api/patients/:id", authenticated, async (request, response) => {
   return response.json(rows[0]);
 });
 
-app.use((error, request, response, next) => {
+export function failed(error, request, response, next) {
   if (error instanceof z.ZodError) return response.status(422).json({ detail: error.issues });
   if (error.constraint === "users_email_key") return response.status(409).json({ detail: "E-mail address is taken" });
   const status = error.status ?? 500; // what express.json refuses has one
   return response.status(status).json({ detail: status < 500 ? error.message : "Internal error" });
-});
+}
+
+app.use(failed);
 
 const answer = serverless(app, {
   request(request, event) {

@@ -17,7 +17,7 @@ CREATE TABLE mappings (
 );
 
 CREATE INDEX mappings_owner_idx ON mappings (owner_id, id);
-CREATE INDEX mappings_doctor_idx ON mappings (doctor_id);
+CREATE INDEX mappings_doctor_idx ON mappings (doctor_id, patient_id);
 
 SELECT protect('mappings', 'owner_id', 'mapping');
 
