@@ -20,7 +20,7 @@ CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || comman
 export SAM_CLI_TELEMETRY = 0
 export AWS_DEFAULT_REGION = us-east-1
 
-.PHONY: help run demo shell test test-postgres15 test-clients lint format types validate build containers move bench \
+.PHONY: help run demo webhooks shell test test-postgres15 test-clients lint format types validate build containers move bench \
     bench-scale openapi screenshots passwords lock clean node-and-chromium
 
 help: ## List these commands
@@ -32,6 +32,9 @@ run: $(READY) ## Run the whole API on this machine, at http://127.0.0.1:3000 or 
 
 demo: $(READY) ## Fill the running API with invented people, and say what to try
 	@$(BIN)/python -m tools.demo
+
+webhooks: $(READY) ## Show the webhooks of the first invented person as they arrive
+	@$(BIN)/python -m tools.demo.receiver
 
 shell: $(READY) ## Open psql at the database of the running API, as its owner
 	@exec $(BIN)/python -m tools.shell

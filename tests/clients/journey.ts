@@ -1,7 +1,7 @@
 // What an app does with this API, through a client made from openapi.json.
 
 import assert from "node:assert/strict";
-import { randomUUID } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { test } from "node:test";
 import ICAL from "ical.js";
 import createClient from "openapi-fetch";
@@ -11,6 +11,12 @@ type Patient = components["schemas"]["Patient"];
 type Problem = components["schemas"]["Problem"];
 
 const api = createClient<paths>({ baseUrl: process.env["API"]! });
+let act = ""; // the token of who acts now
+api.use({
+  onRequest: ({ request }) => {
+    if (act) request.headers.set("Authorization", act);
+  },
+});
 
 /** What was answered, if it is what was wanted. */
 function answered<Data>({ data, error, response }: { data?: Data; error?: Problem; response: Response }, status: number) {
@@ -33,9 +39,8 @@ async function signUp() {
   const { name, ...credentials } = account;
   const tokens = answered(await api.POST("/api/auth/login", { body: credentials }), 200);
   assert.deepEqual(tokens.user, user);
-  api.use({
-    onRequest: ({ request }) => request.headers.set("Authorization", `Bearer ${tokens.access_token}`),
-  });
+  act = `Bearer ${tokens.access_token}`;
+  return { id: user.id, token: act };
 }
 
 async function allPatients(): Promise<Patient[]> {
@@ -118,4 +123,36 @@ test("an app books a visit, moves it, and puts it into a calendar", async () => 
     uids.add(event.uid);
   }
   assert.equal(uids.size, 1);
+});
+
+test("a delegate acts for the owner, keeps a record, and uploads a document", async () => {
+  const owner = await signUp();
+  const { id } = answered(await api.POST("/api/patients", { body: { name: "Maria Silva" } }), 201);
+  const { code } = answered(await api.POST("/api/invitations", { body: { kind: "delegate", access: "write" } }), 201);
+  await signUp();
+  const path = { id };
+  refused(await api.GET("/api/patients/{id}", { params: { path } }), "not-found");
+  answered(await api.POST("/api/invitations/accept", { body: { code } }), 200);
+  const header = { "Acting-For": String(owner.id) };
+  assert.equal(answered(await api.GET("/api/patients/{id}", { params: { path, header } }), 200).name, "Maria Silva");
+
+  const allergy = { kind: "allergy", content: { substance: "Penicillin", severity: "severe" } } as const;
+  const record = answered(await api.POST("/api/patients/{id}/records", { params: { path, header }, body: allergy }), 201);
+
+  const bytes = new TextEncoder().encode("Lung function is normal.");
+  const sha256 = createHash("sha256").update(bytes).digest("hex");
+  const body = { name: "Letter.txt", content_type: "text/plain", size: bytes.length, sha256 } as const;
+  const announced = answered(await api.POST("/api/patients/{id}/documents", { params: { path, header }, body }), 201);
+  const params = { path: { id, document_id: announced.document.id }, header };
+  refused(await api.POST("/api/patients/{id}/documents/{document_id}/complete", { params }), "not-uploaded");
+  const form = new FormData();
+  for (const [name, value] of Object.entries(announced.upload.fields)) form.append(name, value);
+  form.append("file", new Blob([bytes]));
+  assert.ok((await fetch(announced.upload.url, { method: "POST", body: form })).ok);
+  const document = answered(await api.POST("/api/patients/{id}/documents/{document_id}/complete", { params }), 200);
+  assert.equal(document.status, "available");
+
+  act = owner.token;
+  const records = answered(await api.GET("/api/patients/{id}/records", { params: { path } }), 200);
+  assert.deepEqual(records.items.map((one) => one.id), [record.id]);
 });

@@ -71,7 +71,7 @@ def test_the_linters_find_nothing_in_openapi_json() -> None:
 
 
 def test_a_typescript_client_that_is_made_from_openapi_json_does_what_an_app_does(scripts: Path, base_url: str) -> None:
-    assert "pass 2" in run("node", "--test", scripts / "journey.js", API=base_url)
+    assert "pass 3" in run("node", "--test", scripts / "journey.js", API=base_url)
 
 
 def test_a_python_client_that_is_made_from_openapi_json_does_what_an_app_does(

@@ -1,11 +1,15 @@
 """`make demo`: invented people in a run of their own, and the commands that it prints."""
 
+import hmac
 import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
+import time
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +20,9 @@ import pytest
 from local.database.postgres import free_port
 from tests.e2e.local_run import PROJECT, LocalRun, running
 from tools.demo.__main__ import DOCTORS, LOCAL_PASSWORD, PATIENTS_OF_A_USER
+from tools.demo.care import RECORDS, VISITS
 from tools.demo.people import USERS
+from tools.demo.receiver import verified
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +67,22 @@ def counts(run: LocalRun) -> list[int]:
     return [len(all_of(run, USERS[0]["email"], "/api/doctors")), *of_users]
 
 
+def care(run: LocalRun) -> list[int]:
+    """Visits, records and documents of the first user."""
+    patient_id = all_of(run, USERS[0]["email"], "/api/appointments")[0]["patient_id"]
+    of_patient = (f"/api/patients/{patient_id}/{what}" for what in ("records", "documents"))
+    return [len(all_of(run, USERS[0]["email"], path)) for path in ("/api/appointments", *of_patient)]
+
+
 def test_it_fills_the_api_and_a_second_time_changes_nothing(own_run: LocalRun, filled: str) -> None:
     before = counts(own_run)
     assert before[0] == DOCTORS
     assert before[1::2] == [PATIENTS_OF_A_USER] * len(USERS)
     assert all(count > PATIENTS_OF_A_USER for count in before[2::2])
+    assert care(own_run) == [len(VISITS), len(RECORDS), 1]
     again = demo(PORT=str(own_run.port))
     assert (again.returncode, again.stderr) == (0, "")
+    assert care(own_run) == [len(VISITS), len(RECORDS), 1]
     assert "; 0 of these are new." in again.stdout
     assert counts(own_run) == before
 
@@ -92,8 +107,8 @@ def test_the_commands_it_prints_do_what_they_say(own_run: LocalRun, filled: str)
     script = [setup] + [f"# {command}\necho; echo ---" for command in commands]
     shell = subprocess.run(["sh", "-eu"], input="\n".join(script), capture_output=True, text=True, timeout=60)
     assert shell.returncode == 0, shell.stderr
-    answers = (json.loads(text) for text in shell.stdout.split("---")[:7])
-    found, specialists, doctors, changed, events, by_colleague, opened = answers
+    answers = (json.loads(text) for text in shell.stdout.split("---")[:9])
+    found, specialists, doctors, changed, events, by_colleague, opened, visits, records = answers
     assert len(found["items"]) >= 1
     assert {doctor["specialty"] for doctor in specialists["items"]} == {"Cardiology"}
     assert len(doctors["items"]) >= 1
@@ -101,6 +116,9 @@ def test_the_commands_it_prints_do_what_they_say(own_run: LocalRun, filled: str)
     assert events["items"][0]["action"] == "update"
     assert by_colleague == changed
     assert [(patient["id"], patient["access"]) for patient in opened["items"]] == [(changed["id"], "read")]
+    assert [visit["modality"] for visit in visits["items"]].count("video") == 1
+    assert len(visits["items"]) == len({visit["patient_id"] for visit in visits["items"]}) == len(VISITS)
+    assert {record["kind"] for record in records["items"]} == {record["kind"] for record in RECORDS}
 
 
 def test_the_people_come_from_everywhere_and_their_data_are_whole(own_run: LocalRun, filled: str) -> None:
@@ -188,3 +206,38 @@ def test_another_server_is_not_filled(tmp_path: Path) -> None:
         answer.stderr
         == f"What answers at http://127.0.0.1:{port} is not this API. PORT= or API= name another address.\n"
     )
+
+
+def test_webhooks_show_what_happens_as_it_happens(own_run: LocalRun, filled: str) -> None:
+    command = [sys.executable, "-m", "tools.demo.receiver"]
+    environ = os.environ | {"PORT": str(own_run.port)}
+    with subprocess.Popen(command, cwd=PROJECT, env=environ, stdout=subprocess.PIPE, text=True) as receiver:
+        assert receiver.stdout
+        assert "Listening" in receiver.stdout.readline()
+        visit = all_of(own_run, USERS[0]["email"], "/api/appointments")[-1]
+        credentials = {"email": USERS[0]["email"], "password": LOCAL_PASSWORD}
+        login = httpx.post(f"{own_run.base_url}/api/auth/login", json=credentials, timeout=30).json()
+        httpx.post(
+            f"{own_run.base_url}/api/appointments/{visit['id']}/cancel",
+            headers={"Authorization": f"Bearer {login['access_token']}"},
+            json={},
+            timeout=30,
+        ).raise_for_status()
+        assert "appointment.cancelled" in receiver.stdout.readline()
+        receiver.send_signal(signal.SIGINT)
+        assert receiver.wait(30) == 0
+    assert all_of(own_run, USERS[0]["email"], "/api/webhooks") == []
+
+
+def test_a_delivery_with_a_wrong_signature_or_an_old_one_is_refused() -> None:
+    secret, body, now = "whsec_c2VjcmV0", b"{}", int(time.time())
+
+    def headers(at: int) -> dict[str, str]:
+        signed = hmac.digest(b"secret", f"msg_1.{at}.".encode() + body, "sha256")
+        signature = f"v1,{b64encode(signed).decode()}"
+        return {"webhook-id": "msg_1", "webhook-timestamp": str(at), "webhook-signature": signature}
+
+    assert verified(headers(now), body, secret)
+    assert not verified(headers(now), b"{ }", secret)
+    assert not verified(headers(now - 600), body, secret)
+    assert not verified({}, body, secret)

@@ -16,6 +16,7 @@ from uuid import uuid4
 import httpx
 
 from local.settings import CannotStart, read
+from tools.demo import care
 from tools.demo.people import USERS, Person, assigned, doctors, patients
 from tools.progress import Advance, progress
 
@@ -25,12 +26,19 @@ LOCAL_PASSWORD = "green apples, quiet rivers"
 TRIES = 10
 
 TO_TRY = """\
-  E-mail addresses   {emails}
-  Their password     {password}
+  The password of all three is: {password}
 
-{owner} has {staff} act for her, and has opened a patient to {doctor}, who is in the directory.
+  {emails_of[0]}
+      owns patients; one has records, a document and a visit by video, three more have visits
+  {emails_of[1]}
+      acts for {owner}, with the header Acting-For: {owner_id}
+  {emails_of[2]}
+      is {doctor} in the directory: sees those visits, and the one patient that is opened to her
 
-Seven things to try, in the browser at {api}/docs or here:
+`make webhooks`, in another terminal, shows each event of {owner}'s account as a webhook: book or cancel a visit,
+or write a record.
+
+Nine things to try, in the browser at {api}/docs or here:
 
   export API={api}
   log_in() {{
@@ -53,6 +61,10 @@ Seven things to try, in the browser at {api}/docs or here:
   curl -s $API/api/patients/{patient_id} -H "$(log_in {emails_of[1]})" -H "Acting-For: {owner_id}"
   # 7. The patients that are opened to a doctor
   curl -s $API/api/practice/patients -H "$(log_in {emails_of[2]})"
+  # 8. That doctor's visits, as the doctor sees them
+  curl -s $API/api/practice/appointments -H "$(log_in {emails_of[2]})"
+  # 9. What is known of the patient, newest first
+  curl -s $API/api/patients/{patient_id}/records -H "$AUTH"
 """
 
 
@@ -96,7 +108,7 @@ class User:
         for _ in range(TRIES):
             response = self._api.request(method, path, json=body, headers=headers)
             if response.is_success or response.status_code in also:
-                return response.json()
+                return response.json() if response.content else None
             if response.status_code not in (429, 503, 504):
                 break
             time.sleep(int(response.headers.get("Retry-After", 1)))
@@ -155,27 +167,27 @@ def _fill(address: str, password: str) -> None:
         doctor_ids = _add_doctors(users, directory)
         add = partial(_add_patients, directory=directory, doctor_ids=doctor_ids)
         first_ids = list(threads.map(add, users, theirs))
-        _share(users, doctor_ids[directory[0]["email"]], first_ids[0])
+        _share(users, doctor_ids[directory[0]["email"]], first_ids[0][0])
+        care.keep_hours(users[2].send, doctor_ids[directory[0]["email"]])
+        care.book(users[0].send, doctor_ids[directory[0]["email"]], first_ids[0])
+        care.document(users[0].send, first_ids[0][0])
     seconds = time.monotonic() - started
     added = sum(user.added for user in users)
     print(
         f"There are {len(USERS)} users with {len(USERS) * PATIENTS_OF_A_USER} patients, {DOCTORS} doctors and "
         f"{mappings} assignments; {added} of these are new. It took {seconds:.0f} s.\n"
     )
-    emails = ("\n" + " " * 21).join(user["email"] for user in USERS)
     beginning = theirs[0][0]["name"].split()[-1][:3].lower()
     print(
         TO_TRY.format(
             api=address,
-            emails=emails,
             emails_of=[user["email"] for user in USERS],
             owner=USERS[0]["name"],
-            staff=USERS[1]["name"],
-            doctor=USERS[2]["name"],
+            doctor=directory[0]["name"],
             owner_id=users[0].id,
             password=password,
             beginning=beginning,
-            patient_id=first_ids[0],
+            patient_id=first_ids[0][0],
         ),
         end="",
     )
@@ -196,8 +208,8 @@ def _add_patients(
     patients: list[Person],
     directory: list[Person],
     doctor_ids: dict[str, int],
-) -> int:
-    """With whom they are assigned to. Returns the id of the first."""
+) -> list[int]:
+    """With whom they are assigned to. Returns their ids."""
     ids = {(patient["name"], patient["date_of_birth"]): patient["id"] for patient in user.all_of("/api/patients")}
     pairs = {(mapping["patient_id"], mapping["doctor_id"]) for mapping in user.all_of("/api/mappings")}
     for patient in patients:
@@ -210,7 +222,7 @@ def _add_patients(
             if pair not in pairs:
                 user.add("/api/mappings", {"patient_id": pair[0], "doctor_id": pair[1]})
             user.advance()
-    return int(ids[patients[0]["name"], patients[0]["date_of_birth"]])
+    return [ids[patient["name"], patient["date_of_birth"]] for patient in patients]
 
 
 def _share(users: list[User], doctor_id: int, patient_id: int) -> None:
