@@ -226,7 +226,7 @@ def test_what_was_settled_a_month_ago_is_swept_out(ann: Client, post: Post, data
 def test_nothing_that_is_sent_gets_into_a_log(ann: Client, post: Post, anonymous: Client, log_lines: LogLines) -> None:
     anonymous.post("/api/auth/forgot", {"email": ann.user["email"]}).expect(202)
     post.send()
-    token = post.token(ann)
+    token = post.token(ann, "reset")
     anonymous.post("/api/auth/reset", {"token": token, "new_password": "battery staple"}).expect(204)
     post.send()
     logged = json.dumps(log_lines())
