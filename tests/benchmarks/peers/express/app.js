@@ -16,7 +16,7 @@ const TOKEN_LIFETIME = 900;
 const BCRYPT_COST = 12;
 const NO_USER = bcrypt.hashSync("", 4).replace("$04$", `$${BCRYPT_COST}$`);
 const PATIENT = "id, name, date_of_birth, gender, phone, email, address, created_at, updated_at";
-const USER = "id, name, email, role, created_at, updated_at";
+const USER = "id, name, email, email_verified, role, created_at, updated_at";
 
 pg.types.setTypeParser(pg.types.builtins.INT8, Number);
 pg.types.setTypeParser(pg.types.builtins.DATE, (text) => text); // a Date would be in the time zone of the process
@@ -105,7 +105,7 @@ app.post("/api/auth/login", async (request, response) => {
   const session = crypto.randomUUID();
   const secret = crypto.randomBytes(32);
   await pool.query(
-    "INSERT INTO sessions (id, user_id, token_hash, expires_at) VALUES ($1, $2, $3, now() + interval '30 days')",
+    "INSERT INTO sessions (family, user_id, token_hash, expires_at) VALUES ($1, $2, $3, now() + interval '30 days')",
     [session, user.id, crypto.createHash("sha256").update(secret).digest()],
   );
   const { id, key } = await signingKey();

@@ -56,6 +56,7 @@ class User(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
     email: Mapped[str]
+    email_verified: Mapped[bool] = mapped_column(server_default=FetchedValue())
     email_key: Mapped[str] = mapped_column(server_default=FetchedValue())
     password_hash: Mapped[str]
     role: Mapped[str] = mapped_column(server_default=FetchedValue())
@@ -66,7 +67,8 @@ class User(Base):
 class LoginSession(Base):
     __tablename__ = "sessions"
 
-    id: Mapped[UUID] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    family: Mapped[UUID]
     user_id: Mapped[int] = mapped_column(ForeignKey(User.id))
     token_hash: Mapped[bytes]
     expires_at: Mapped[datetime]
@@ -161,6 +163,7 @@ class UserOut(Output):
     id: int
     name: str
     email: str
+    email_verified: bool
     role: str
     created_at: datetime
     updated_at: datetime
@@ -234,7 +237,7 @@ def log_in(body: Credentials, session: Database) -> Tokens:
     now = datetime.now(UTC)
     secret = secrets.token_bytes(32)
     login = LoginSession(
-        id=uuid4(), user_id=user.id, token_hash=sha256(secret).digest(), expires_at=now + SESSION_LIFETIME
+        family=uuid4(), user_id=user.id, token_hash=sha256(secret).digest(), expires_at=now + SESSION_LIFETIME
     )
     session.add(login)
     session.commit()
@@ -250,7 +253,7 @@ def log_in(body: Credentials, session: Database) -> Tokens:
     }
     return Tokens(
         access_token=jwt.encode(claims, key, algorithm="HS256", headers={"kid": key_id}),
-        refresh_token=urlsafe_b64encode(login.id.bytes + secret).decode(),
+        refresh_token=urlsafe_b64encode(login.family.bytes + secret).decode(),
         user=UserOut.model_validate(user),
     )
 
