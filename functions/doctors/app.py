@@ -64,7 +64,9 @@ def delete_doctor(db: Database, id: IdText, if_match: list[int] | None) -> None:
 def unlink_doctor(db: Database, id: IdText, if_match: list[int] | None) -> None:
     """Take the account away from a doctor
 
-    Its creator, an admin or that account itself may. Every patient that was opened to the doctor is closed.
+    Its creator, an admin or that account itself may. Every patient that was opened to the doctor is closed. Where there
+    are more than 5,000, the account sees none of them any more, the `access` in the other mappings follows within
+    minutes, and until then nobody can be linked.
     """
     return doctors.unlink(db, id, if_match)
 

@@ -12,6 +12,7 @@ from healthcare.invitations import (
     Invitation,
     InvitationWithCode,
     NewInvitation,
+    PatientsStillOpen,
 )
 from healthcare.web.api import Api
 
@@ -40,7 +41,9 @@ def withdraw_invitation(db: Database, id: IdText, if_match: list[int] | None) ->
     return invitations.withdraw(db, id, if_match)
 
 
-@api.route("POST", "/api/invitations/accept", refusals=[CodeNotFound, AlreadyLinked, TooManyAttempts])
+@api.route(
+    "POST", "/api/invitations/accept", refusals=[CodeNotFound, AlreadyLinked, PatientsStillOpen, TooManyAttempts]
+)
 def accept_invitation(db: Database, body: Acceptance) -> Accepted:
     """Accept an invitation
 

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from healthcare.database.operations import broken_audit_links
-from tests.conftest import Database, LogLines
+from tests.conftest import Database, LogLines, Post
 from tests.gateway import Client
 
 SignUp = Callable[..., Client]
@@ -417,6 +417,46 @@ def test_another_account_finds_no_patient_that_was_opened_to_the_one_before(
     assert eve.walk("/api/practice/patients") == []
     bob.get("/api/practice").refuse(404, "not-found")
     assert {mapping["access"] for mapping in ann.walk("/api/mappings")} == {"none"}
+
+
+def test_of_more_patients_than_one_request_closes_the_account_sees_none_and_the_sender_closes_the_rest(
+    ann: Client, bob: Client, doctor: int, sign_up: SignUp, post: Post, database: Database
+) -> None:
+    eve = sign_up("Eve")
+    with database.connect() as connection:
+        connection.execute("SET session_replication_role = replica")  # without triggers, which take half a minute
+        connection.execute(
+            """
+            WITH made AS (
+                INSERT INTO patients (owner_id, name)
+                SELECT %(owner)s, 'Zoë ' || n FROM generate_series(1, 12000) AS n
+                RETURNING id
+            )
+            INSERT INTO mappings (owner_id, patient_id, doctor_id, access)
+            SELECT %(owner)s, id, %(doctor)s, 'write' FROM made
+            """,
+            {"owner": ann.user["id"], "doctor": doctor},
+        )
+    patient = f"/api/practice/patients/{database.value('SELECT max(id) FROM patients')}"
+    bob.get(patient).expect(200)
+    still_open = "SELECT count(*) FROM mappings WHERE access <> 'none'"
+    code = ann.create("/api/invitations", kind="doctor", doctor_id=doctor)["code"]
+    eve.post("/api/invitations/accept", {"code": code}).refuse(409, "patients-still-open")
+    bob.get(patient).expect(200)
+    ann.delete(f"/api/doctors/{doctor}/account").expect(204)
+    bob.get(patient).refuse(404, "not-found")
+    assert database.value(still_open) == 7000
+    for account in (bob, eve):
+        account.post("/api/invitations/accept", {"code": code}).refuse(409, "patients-still-open")
+    post.send()
+    assert database.value(still_open) == 2000
+    eve.post("/api/invitations/accept", {"code": code}).expect(200)  # which closes what little is left
+    assert database.value(still_open) == database.value("SELECT count(*) FROM unlinkings") == 0
+    assert eve.walk("/api/practice/patients") == []
+    opened(eve, doctor)
+    post.send()
+    assert len(eve.walk("/api/practice/patients")) == 1
+    assert broken_audit_links(database.conninfo("healthcare_owner")) == []
 
 
 def test_a_patient_is_opened_to_an_account_only(ann: Client, bob: Client) -> None:

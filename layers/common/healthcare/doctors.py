@@ -246,6 +246,8 @@ def delete(db: Database, id: int, if_match: list[int] | None) -> None:
 def unlink(db: Database, id: int, if_match: list[int] | None) -> None:
     """Takes the account away from a doctor, and every patient from the account.
 
+    Where too many mappings are open for one request, the sender goes on with their `access`.
+
     Raises NotFound, Forbidden, and Stale when the doctor's version is none of `if_match`.
     """
     if db.execute("SELECT WHERE unlink_doctor(%(id)s, %(if_match)s)", id=id, if_match=if_match):

@@ -117,6 +117,17 @@ class AlreadyLinked(Conflict):
     detail = "Your account is linked to another doctor already."
 
 
+class PatientsStillOpen(Conflict):
+    """More patients were opened to the doctor's former account than one request closes.
+
+    They are being closed, some thousand a minute; accept again then. If that account is still linked, end that link
+    first: `DELETE /api/doctors/{id}/account`.
+    """
+
+    slug, title = "patients-still-open", "The doctor's former patients are not closed yet"
+    detail = "Patients that were opened to the doctor's former account are not closed yet."
+
+
 def create(db: Database, new: NewInvitation) -> InvitationWithCode:
     """Raises NotFound and Forbidden for the doctor."""
     code = b32encode(token_bytes(20)).decode()
@@ -186,12 +197,16 @@ class _Attempt(Output):
 
 
 def accept(db: Database, given: Acceptance) -> Accepted:
-    """Raises NotFound, AlreadyLinked, and TooManyAttempts."""
+    """Raises NotFound, AlreadyLinked, PatientsStillOpen, and TooManyAttempts."""
     attempt = db.row(
         _Attempt,
         "SELECT wait, kind, access, owner, doctor FROM accept_invitation(%(hash)s)",
         hash=_hash(given.code),
-        constraints={"doctors_account_id_key": AlreadyLinked, "delegates_user_id_fkey": AccountGone},
+        constraints={
+            "doctors_account_id_key": AlreadyLinked,
+            "doctors_closed_patients": PatientsStillOpen,
+            "delegates_user_id_fkey": AccountGone,
+        },
     )
     assert attempt
     if attempt.wait:

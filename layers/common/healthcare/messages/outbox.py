@@ -233,8 +233,10 @@ def settle(db: Database, settlements: Sequence[Settlement]) -> None:
 
 
 def begin(db: Database) -> None:
-    """What each run of the sender does first: reminds, erases what closed accounts left, and sweeps out what is old."""
-    db.execute("SELECT remind(); SELECT erase_closed(); SELECT forget_messages()")
+    """What each run of the sender does first: reminds, sweeps out what is old, and goes on with what was too much for
+    one request: erasing what closed accounts left, and closing the patients of doctors without an account.
+    """
+    db.execute("SELECT remind(); SELECT erase_closed(); SELECT close_unlinked(); SELECT forget_messages()")
 
 
 def suppress(db: Database, addresses: Sequence[str]) -> None:
