@@ -32,6 +32,7 @@ UNUSED = (
     "bin",
     "*.dist-info",
     "jmespath",
+    "icalendar/tests",
     "aws_lambda_powertools/utilities/[!_j]*",
     "aws_lambda_powertools/event_handler/[!_o]*",
     "aws_lambda_powertools/event_handler/openapi/[!_s]*",

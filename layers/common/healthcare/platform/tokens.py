@@ -10,8 +10,6 @@ import jwt
 
 from healthcare.errors import Unavailable
 from healthcare.platform import aws
-from healthcare.platform.logs import logger
-from healthcare.platform.metrics import count
 from healthcare.platform.settings import settings
 
 _ALGORITHM = "HS256"
@@ -99,6 +97,10 @@ def keys(max_age: float = _KEPT) -> KeySet:
             decoded = {kid: b64decode(key, validate=True) for kid, key in secret["keys"].items()}
             _keys = KeySet(secret["current"], decoded, now)
         except Exception as error:
+            # Not at the top: importing them would be a fifth of the authorizer's cold start, which logs nothing else.
+            from healthcare.platform.logs import logger
+            from healthcare.platform.metrics import count
+
             reason = error if isinstance(error, aws.AwsError) else type(error).__name__
             logger.warning("the signing keys could not be fetched", error=str(reason))
             count("UnavailableKeys")
