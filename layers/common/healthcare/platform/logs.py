@@ -13,7 +13,8 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 
 # What no line shows need not be found out for each; the last one asks asyncio for a loop that is not there.
-logging.logThreads = logging.logProcesses = logging.logMultiprocessing = logging.logAsyncioTasks = False
+for kind in ("Threads", "Processes", "Multiprocessing", "AsyncioTasks"):
+    setattr(logging, f"log{kind}", False)
 
 _OF_EVERY_RECORD = frozenset(makeLogRecord({}).__dict__)
 
