@@ -25,13 +25,14 @@ CARRIED = {"access_token": "token", "refresh_token": "refresh_token"}
 
 
 def collection() -> str:
-    by_name = dict(events())
-    return HEAD + "".join(_request(by_name[name]) for name in day() if by_name[name]["path"] != "/docs/page.css")
+    by_name, paths = dict(events()), document()["paths"]
+    requests = [by_name[name] for name in day() if by_name[name]["path"] != "/docs/page.css"]
+    return HEAD + "".join(_request(request, paths) for request in requests)
 
 
-def _request(event: Json) -> str:
+def _request(event: Json, paths: Json) -> str:
     method, path = event["httpMethod"], event["resource"]
-    operation = document()["paths"][path][method.lower()]
+    operation = paths[path][method.lower()]
     route = next((route for _, route in routes() if (route.method, route.path) == (method, path)), None)
     if route is None:  # of the documentation, where a path has no id
         return f"\n### {operation['summary']}\n{method} {{{{host}}}}{event['path']}\n"
