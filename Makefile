@@ -41,7 +41,7 @@ shell: $(READY) ## Open psql at the database of the running API, as its owner
 
 test: lint types validate ## All checks and all tests
 	@echo "Running the tests ..."
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/e2e tests/integration tests/unit
 
 test-postgres15: $(READY) ## The tests of the database on PostgreSQL 15; needs Debian's postgresql-15
 	@TEST_POSTGRES=$(POSTGRES15) $(BIN)/python -m pytest -n 2 --dist loadfile tests/integration
