@@ -1,7 +1,7 @@
 """Schemathesis against the running API, by its own openapi.json: all checks (schemathesis.toml).
 
-In `make test` it does the same each time, and leaves out the phase of coverage, which sends thousands of boundary values.
-With all phases, for as long as you like, with other data each time:
+In `make test` it does the same each time, without the phase of coverage, which sends thousands of boundary values. With
+all phases, for as long as you like, with other data each time:
 
     FUZZ_SECONDS=600 python -m pytest tests/e2e/test_fuzz.py -s
 """
