@@ -97,6 +97,23 @@ def test_a_large_account_is_closed_at_once_and_erased_by_the_sender(
     assert database.value("SELECT id FROM patients WHERE owner_id <> %s", ann.user["id"]) == other
 
 
+def test_of_a_hundred_thousand_patients_the_request_and_each_run_of_the_sender_erase_a_few(
+    ann: Client, post: Post, database: Database
+) -> None:
+    with database.connect() as connection:
+        connection.execute("SET session_replication_role = replica")  # without triggers, which take a minute
+        connection.execute(
+            "INSERT INTO patients (owner_id, name) SELECT %s, 'Patient ' || n FROM generate_series(1, 100000) AS n",
+            [ann.user["id"]],
+        )
+    _close(ann)
+    left = [database.value("SELECT count(*) FROM patients")]
+    for _ in range(2):
+        post.send()
+        left.append(database.value("SELECT count(*) FROM patients"))
+    assert left == [99900, 99400, 98900]
+
+
 def test_nobody_closes_an_account_but_by_the_route(ann: Client, bob: Client, database: Database) -> None:
     """The function closes the account of who calls it, and no other role may call it."""
     with database.connect("healthcare_auth") as connection, connection.transaction():
