@@ -202,7 +202,7 @@ class Database:
         # One message, hence one round trip and, outside transaction(), one implicit transaction, whatever the number
         # of statements.
         connection = self._in_transaction or connect()
-        cursor = connection.cursor(row_factory=dict_row)
+        cursor = connection.cursor()
         if not self._in_transaction:
             query = self._act + query
         elif connection.pgconn.transaction_status == TransactionStatus.IDLE:
@@ -221,6 +221,7 @@ class Database:
             raise
         while cursor.nextset():
             pass
+        cursor.row_factory = dict_row  # for the last result only: that of `act_as` is nobody's
         return cursor
 
 

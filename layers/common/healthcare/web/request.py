@@ -16,7 +16,8 @@ from healthcare.fields import PATTERN_IN_WORDS, IdText, Input
 
 BODY_LIMIT = 100 * 1024
 PROBLEMS_SHOWN = 100
-ETAG = r'(?:W/)?"[\x21\x23-\x7e]*"'  # RFC 9110, 8.8.3; a comma may be part of it
+OPAQUE_TAG = r'"[\x21\x23-\x7e]*"'  # RFC 9110, 8.8.3; a comma may be part of it
+ETAG = rf"(?:W/)?{OPAQUE_TAG}"
 
 # Where pydantic's own words would puzzle the reader.
 TYPE_IN_WORDS = {
@@ -27,7 +28,7 @@ TYPE_IN_WORDS = {
     "date_from_datetime_inexact": "Input should be a date as YYYY-MM-DD",
 }
 
-_OWNER_ID: TypeAdapter[int | None] = TypeAdapter(IdText | None)
+_OWNER_ID: TypeAdapter[int] = TypeAdapter(IdText)
 
 Problems = list[tuple[str, str]]
 """A pointer and a text each: JSON Pointer into the body, `query/x`, `path/x` or `header/x`."""
@@ -62,10 +63,11 @@ class Request:
         """
         if "user_id" not in self._caller or time.time() >= int(self._caller["exp"]):
             raise Unauthenticated
-        try:
-            self.acting_for = _OWNER_ID.validate_python(self._headers.get("acting-for"))
-        except ValidationError as error:
-            raise Invalid(problems_of(error, "header/acting-for")) from None
+        if "acting-for" in self._headers:
+            try:
+                self.acting_for = _OWNER_ID.validate_python(self._headers["acting-for"])
+            except ValidationError as error:
+                raise Invalid(problems_of(error, "header/acting-for")) from None
         return Database(
             int(self._caller["user_id"]),
             self._caller["role"],
@@ -123,7 +125,7 @@ class Request:
     def has_seen(self, etag: str) -> bool:
         """If-None-Match, by weak comparison (RFC 9110, 13.1.2)."""
         value = self._headers.get("if-none-match", "").strip()
-        return value == "*" or etag in re.findall(ETAG.replace("(?:W/)?", ""), value)
+        return value == "*" or (etag in value and etag in re.findall(OPAQUE_TAG, value))
 
     def resource_id(self) -> int | None:
         """The last id in the path."""
