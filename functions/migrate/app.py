@@ -86,5 +86,5 @@ def _deploy(event: dict[str, Any]) -> None:
         count("MigrationFailures")
     body = json.dumps(answer).encode()
     request = Request(event["ResponseURL"], body, {"Content-Type": ""}, method="PUT")  # noqa: S310 - CloudFormation's
-    with urlopen(request, timeout=30):  # noqa: S310
+    with urlopen(request, timeout=30):  # noqa: S310 - as above
         pass

@@ -38,7 +38,7 @@ class Refused(Exception):
         self.kind = kind
 
 
-class Gateway(LocalApigwService):  # type: ignore[misc]
+class Gateway(LocalApigwService):  # type: ignore[misc]  # SAM CLI has no types
     """Answers as API Gateway does. The order of the checks is here, each check is SAM CLI's."""
 
     def __init__(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, RootModel, TypeAdapter
 from pydantic.fields import FieldInfo
@@ -95,7 +95,7 @@ def _value(field: FieldInfo, shown: FieldInfo | None) -> object:
     kinds = [field.annotation, *get_args(field.annotation)]
     for kind in kinds:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            return [sample(kind)] if kinds[0] is not kind and field.annotation == list[kind] else sample(kind)  # type: ignore[valid-type]
+            return [sample(kind)] if get_origin(field.annotation) is list else sample(kind)
     return _plain(TypeAdapter(field.annotation).json_schema(mode="serialization"))
 
 

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json_schema
@@ -49,6 +49,7 @@ OF_EVERY_ROUTE: Sequence[type[Refusal]] = (BadRequest, Refused, TooManyAttempts,
 
 TEXT_FILE = 10_000
 TEXT = 1000  # code points that no text of an answer exceeds unless its model says otherwise
+Part = TypeVar("Part")  # of a schema: one itself, a list of them, or a plain value
 PROBLEM: Json = {
     "type": "object",
     "description": "What went wrong, as RFC 9457 describes it.",
@@ -190,13 +191,13 @@ class _Schemas(GenerateJsonSchema):
         return with_limits(super().generate_inner(schema))
 
 
-def with_limits(schema: Any) -> Json:
+def with_limits(schema: Part) -> Part:
     """Bounds for what has none, so that a client can check what it gets; deep inside, too."""
     if isinstance(schema, list):
         for inner in schema:
             with_limits(inner)
     if not isinstance(schema, dict):
-        return schema  # type: ignore[no-any-return]
+        return schema
     for name, inner in schema.items():
         if name not in ("example", "examples", "enum", "required"):
             with_limits(inner)

@@ -284,4 +284,5 @@ def page(
     """A page of `rows`, which were selected with one more than `query.limit` to see whether another page follows."""
     items = list(rows[: query.limit])
     next_cursor = cursor(items[-1]) if len(rows) > query.limit else None
+    # A type checker cannot follow a type argument that is a variable; pydantic builds the model at run time.
     return Page[model](items=items, next_cursor=next_cursor, patient_id=patient_id)  # type: ignore[valid-type]

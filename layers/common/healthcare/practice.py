@@ -20,7 +20,7 @@ OpenedAccess = TypeAliasType("OpenedAccess", Literal["read", "write"])
 
 
 class OpenedPatient(Patient):
-    version: str = Field(exclude=True)  # type: ignore[assignment]
+    version: str = Field(exclude=True)  # type: ignore[assignment]  # changes with the mapping, too
     access: OpenedAccess
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 from functools import cache
 from os import environ
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,4 +32,5 @@ class Settings:
 def settings() -> Settings:
     """An empty variable counts as none. Raises ValueError when a number is not one."""
     given = {f: value for f in fields(Settings) if (value := environ.get(f.name.upper()))}
-    return Settings(**{f.name: int(value) if f.type is int else value for f, value in given.items()})  # type: ignore[arg-type]
+    converted: dict[str, Any] = {f.name: int(value) if f.type is int else value for f, value in given.items()}
+    return Settings(**converted)
