@@ -586,8 +586,9 @@ def test_without_a_server_for_video_a_visit_is_not_joined(
     bob: Client, begun: int, video_server: Callable[[object], None]
 ) -> None:
     url = f"/api/appointments/{begun}/join"
-    video_server({})
-    bob.post(url, None).refuse(503, "video-not-configured")
+    for incomplete in ({}, {"url": "wss://video.example.com", "key": "k"}):
+        video_server(incomplete)
+        bob.post(url, None).refuse(503, "video-not-configured")
     video_server(SERVER)
     bob.post(url, None).expect(200)
 

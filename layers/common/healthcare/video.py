@@ -5,7 +5,7 @@ Source: "Tokens & grants" in the documentation of LiveKit.
 
 from datetime import datetime, timedelta
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from healthcare.appointments import AppointmentNotFound, Modality, Status, WrongStatus
 from healthcare.database.connection import Database
@@ -120,9 +120,10 @@ def _server() -> _Server:
         secret = aws.secret(settings().video_secret_id)
     except aws.AwsError as error:
         raise Unavailable from error
-    if not secret:
-        raise VideoNotConfigured
-    return _Server.model_validate(secret)
+    try:
+        return _Server.model_validate(secret)
+    except ValidationError as error:  # `{}` after the first deployment
+        raise VideoNotConfigured from error
 
 
 def _token(server: _Server, room: str, participant: str, expires_at: datetime) -> str:
