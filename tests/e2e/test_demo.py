@@ -212,20 +212,23 @@ def test_webhooks_show_what_happens_as_it_happens(own_run: LocalRun, filled: str
     command = [sys.executable, "-m", "tools.demo.receiver"]
     environ = os.environ | {"PORT": str(own_run.port)}
     with subprocess.Popen(command, cwd=PROJECT, env=environ, stdout=subprocess.PIPE, text=True) as receiver:
-        assert receiver.stdout
-        assert "Listening" in receiver.stdout.readline()
-        visit = all_of(own_run, USERS[0]["email"], "/api/appointments")[-1]
-        credentials = {"email": USERS[0]["email"], "password": LOCAL_PASSWORD}
-        login = httpx.post(f"{own_run.base_url}/api/auth/login", json=credentials, timeout=30).json()
-        httpx.post(
-            f"{own_run.base_url}/api/appointments/{visit['id']}/cancel",
-            headers={"Authorization": f"Bearer {login['access_token']}"},
-            json={},
-            timeout=30,
-        ).raise_for_status()
-        assert "appointment.cancelled" in receiver.stdout.readline()
-        receiver.send_signal(signal.SIGINT)
-        assert receiver.wait(30) == 0
+        try:
+            assert receiver.stdout
+            assert "Listening" in receiver.stdout.readline()
+            visit = all_of(own_run, USERS[0]["email"], "/api/appointments")[-1]
+            credentials = {"email": USERS[0]["email"], "password": LOCAL_PASSWORD}
+            login = httpx.post(f"{own_run.base_url}/api/auth/login", json=credentials, timeout=30).json()
+            httpx.post(
+                f"{own_run.base_url}/api/appointments/{visit['id']}/cancel",
+                headers={"Authorization": f"Bearer {login['access_token']}"},
+                json={},
+                timeout=30,
+            ).raise_for_status()
+            assert "appointment.cancelled" in receiver.stdout.readline()
+            receiver.send_signal(signal.SIGINT)
+            assert receiver.wait(30) == 0
+        finally:
+            receiver.kill()
     assert all_of(own_run, USERS[0]["email"], "/api/webhooks") == []
 
 
