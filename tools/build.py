@@ -31,8 +31,10 @@ ARM = "aarch64"
 UNUSED = (
     "bin",
     "*.dist-info",
-    "jmespath",
+    "cffi",  # PyNaCl uses its compiled part alone
     "icalendar/tests",
+    "jmespath",
+    "pycparser",
     "aws_lambda_powertools/utilities/[!_j]*",
     "aws_lambda_powertools/event_handler/[!_o]*",
     "aws_lambda_powertools/event_handler/openapi/[!_s]*",

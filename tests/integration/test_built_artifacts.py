@@ -104,8 +104,9 @@ def test_the_artifacts_serve_requests_connect_to_nothing_when_imported_and_hold_
     unpacked: Path, endpoint: str, database: Database
 ) -> None:
     aws = Lambda(unpacked, endpoint)
-    registered, tokens = aws.invoke("Auth", event("auth/register"), event("auth/log_in"))
-    assert registered["statusCode"] == 201
+    sent = [event(f"auth/{name}") for name in ("register", "log_in", "set_up_second_factor")]
+    registered, tokens, set_up = aws.invoke("Auth", *sent)
+    assert [answer["statusCode"] for answer in (registered, set_up)] == [201, 201]
     token = json.loads(tokens["body"])["access_token"]
     (policy,) = aws.invoke("Authorizer", event("authorizer/token", authorizationToken=f"Bearer {token}"))
     assert policy["policyDocument"]["Statement"][0]["Effect"] == "Allow"

@@ -4,6 +4,8 @@ import json
 import sys
 import threading
 from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -116,41 +118,69 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("after", range(1, 40))
-def test_a_sender_that_is_killed_at_any_line_leaves_nothing_unsent_and_no_second_id(
-    ann: Client, bob: Client, post: Post, database: Database, after: int
-) -> None:
-    sender = post._environments["sender"]
-    code = sender.app.lambda_handler.__wrapped__.__code__
-    others = {sender.app._outbox.__code__, sender.app._sent.__code__, sender.app._send_mail.__code__}
-    lines = 0
+@dataclass
+class Lines:
+    """What runs of a file, line by line, in all threads; it can be killed at the nth time that a line is reached."""
 
-    def trace(frame: FrameType, event: str, argument: object) -> Any:
-        nonlocal lines
-        if frame.f_code is not code and frame.f_code not in others:
+    file: str
+    kill_at: tuple[int, int] | None = None
+    reached: Counter[int] = field(default_factory=Counter)
+    was_killed: bool = False
+
+    def __enter__(self) -> None:
+        self._before = sys.gettrace()
+        sys.settrace(self._trace)
+        threading.settrace(self._trace)
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(self._before)
+        threading.settrace(None)
+
+    def _trace(self, frame: FrameType, event: str, argument: object) -> Any:
+        if frame.f_code.co_filename != self.file:
             return None
         if event == "line":
-            lines += 1
-            if lines == after:
+            self.reached[frame.f_lineno] += 1
+            if (frame.f_lineno, self.reached[frame.f_lineno]) == self.kill_at:
+                self.was_killed = True
                 raise Killed
-        return trace
+        return self._trace
 
-    before = sys.gettrace()
-    sys.settrace(trace)
-    threading.settrace(trace)
-    try:
+
+def test_a_sender_that_is_killed_at_any_line_leaves_nothing_unsent_and_no_second_id(
+    ann: Client, bob: Client, post: Post, database: Database
+) -> None:
+    sender = post._environments["sender"]
+    seen = 0
+
+    def run(kill_at: tuple[int, int] | None = None) -> Lines:
+        """A run that is killed, if it gets there, and one that is not; from the same beginning."""
+        nonlocal seen
+        with database.connect() as connection:
+            connection.execute("DELETE FROM mailed_tokens")
+            connection.execute(
+                """
+                UPDATE outbox
+                   SET state = 'pending', attempts = 0, due_at = now(), is_claimed = false, finished_at = NULL
+                """
+            )
+        lines = Lines(str(sender.app.__file__), kill_at)
+        with lines, suppress(Killed):
+            sender.invoke({})
+        _overdue(database)
         sender.invoke({})
-    except Killed:
-        pass
-    finally:
-        sys.settrace(before)
-        threading.settrace(None)  # type: ignore[arg-type]
-    _overdue(database)
-    post.send()
-    sent = Counter((mail["To"], mail["Message-ID"]) for mail in post.mails())
-    assert {to for to, _ in sent} == {ann.user["email"], bob.user["email"]}
-    assert len(sent) == 2
-    assert database.value("SELECT array_agg(DISTINCT state) FROM outbox") == ["sent"]
+        mails = post.mails()[seen:]
+        seen += len(mails)
+        sent = {(mail["To"], mail["Message-ID"]) for mail in mails}
+        assert sorted(to for to, _ in sent) == sorted([ann.user["email"], bob.user["email"]])
+        assert database.value("SELECT array_agg(DISTINCT state) FROM outbox") == ["sent"]
+        return lines
+
+    reached = run().reached
+    assert reached
+    for line, times in reached.items():
+        was_killed = [run((line, n + 1)).was_killed for n in range(times)]
+        assert was_killed[0], f"it was never killed at line {line}"
 
 
 def test_an_outbox_that_fails_makes_the_sender_fail_and_nothing_is_lost(

@@ -270,8 +270,10 @@ def test_a_sealed_secret_opens_for_its_own_account_only(ann: Client, phone: Phon
     sealed = bytes(database.value("SELECT sealed_secret FROM authenticators"))  # type: ignore[call-overload]
     context = f"authenticator of {ann.user['id']}"
     assert sealing.unseal(sealed, context) == phone.secret  # type: ignore[attr-defined]
-    altered = sealed[:20] + bytes([sealed[20] ^ 1]) + sealed[21:]
-    for wrong, name in ((sealed, "authenticator of 9"), (altered, context)):
+    begin = 1 + sealed[0]  # before it is the id of the key
+    altered = [sealed[:at] + bytes([sealed[at] ^ 1]) + sealed[at + 1 :] for at in range(begin, len(sealed))]
+    cut = [sealed[:length] for length in range(begin, len(sealed))]
+    for wrong, name in ((sealed, "authenticator of 9"), *((wrong, context) for wrong in altered + cut)):
         with pytest.raises(ValueError, match="sealed"):
             sealing.unseal(wrong, name)  # type: ignore[attr-defined]
 

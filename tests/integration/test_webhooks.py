@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -9,11 +10,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from healthcare.messages import targets
@@ -35,7 +43,7 @@ class Receiver:
 
 
 @contextmanager
-def receiving(**how: Any) -> Iterator[Receiver]:
+def receiving(tls: ssl.SSLContext | None = None, **how: Any) -> Iterator[Receiver]:
     receiver = Receiver(**how)
 
     class Handler(BaseHTTPRequestHandler):
@@ -53,6 +61,8 @@ def receiving(**how: Any) -> Iterator[Receiver]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
+        if tls:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         receiver.port = server.server_port
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield receiver
@@ -337,6 +347,118 @@ def test_the_address_that_was_checked_is_the_one_that_is_connected_to(
     assert targets.post(f"http://localhost:{receiver.port}/", {}, "{}", loopback=True) == 204
     assert asked == ["localhost"]
     assert receiver.taken[0][0]["host"] == f"localhost:{receiver.port}"
+
+
+class Authority:
+    """A certification authority, and the servers that it certifies."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "an authority of tests")])
+        usage = x509.KeyUsage(*(bit == 5 for bit in range(9)))  # RFC 5280, 4.2.1.3: it signs certificates
+        root = self._certificate(self._name, self._key, 1, x509.BasicConstraints(True, None), usage)
+        self.file = folder / "authority.pem"
+        self.file.write_bytes(root)
+
+    def server(self, subject: x509.GeneralName, *, days: int = 1) -> ssl.SSLContext:
+        """One that has a certificate for `subject`, which ends in `days`."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        file = self._folder / "server.pem"
+        file.write_bytes(
+            self._certificate(x509.Name([]), key, days, x509.SubjectAlternativeName([subject]))
+            + key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(file)
+        return context
+
+    def _certificate(
+        self, name: x509.Name, key: ec.EllipticCurvePrivateKey, days: int, *critical: x509.ExtensionType
+    ) -> bytes:
+        now = datetime.now(UTC)
+        builder = x509.CertificateBuilder(self._name, name, key.public_key(), x509.random_serial_number())
+        builder = builder.not_valid_before(now - timedelta(days=9)).not_valid_after(now + timedelta(days=days))
+        for extension in critical:
+            builder = builder.add_extension(extension, critical=True)
+        for identifier in (
+            x509.SubjectKeyIdentifier.from_public_key(key.public_key()),
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
+        ):
+            builder = builder.add_extension(identifier, critical=False)
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+NAME = "receiver.example"
+
+
+@pytest.fixture
+def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Authority]:
+    """This machine trusts it, and finds its receiver: once."""
+    authority, resolve, found = Authority(tmp_path), socket.getaddrinfo, {NAME: "127.0.0.1"}
+
+    def answer(host: str, *arguments: Any, **options: Any) -> Any:
+        return resolve(found.pop(host, host), *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    targets._tls.cache_clear()
+    yield authority
+    targets._tls.cache_clear()
+
+
+def _deliver(receiver: Receiver) -> int:
+    return targets.post(f"https://{NAME}:{receiver.port}/", {}, "{}", loopback=True)
+
+
+def test_a_delivery_keeps_to_the_address_and_asks_for_the_name(authority: Authority) -> None:
+    asked = []
+    tls = authority.server(x509.DNSName(NAME))
+    tls.sni_callback = lambda _, name, __: asked.append(name)
+    with receiving(tls) as receiver:
+        assert _deliver(receiver) == 204
+    assert asked == [NAME]
+    assert receiver.taken[0][0]["host"] == f"{NAME}:{receiver.port}"
+
+
+@pytest.mark.parametrize(
+    ("subject", "days", "reason"),
+    [
+        (x509.DNSName("other.example"), 1, "Hostname mismatch"),
+        (x509.IPAddress(ip_address("127.0.0.1")), 1, "Hostname mismatch"),  # the address that it connects to
+        (x509.DNSName(NAME), -1, "certificate has expired"),
+    ],
+)
+def test_a_certificate_for_another_name_or_time_gets_no_delivery(
+    authority: Authority, subject: x509.GeneralName, days: int, reason: str
+) -> None:
+    with receiving(authority.server(subject, days=days)) as receiver:
+        with pytest.raises(ssl.SSLCertVerificationError, match=reason):
+            _deliver(receiver)
+        assert receiver.taken == []
+
+
+def test_a_certificate_of_an_authority_that_nobody_knows_gets_no_delivery(
+    authority: Authority, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    unknown = Authority(tmp_path_factory.mktemp("unknown"))
+    with receiving(unknown.server(x509.DNSName(NAME))) as receiver:
+        with pytest.raises(ssl.SSLCertVerificationError, match="unable to get local issuer certificate"):
+            _deliver(receiver)
+        assert receiver.taken == []
+
+
+def test_a_receiver_that_speaks_an_old_tls_only_gets_no_delivery(authority: Authority) -> None:
+    tls = authority.server(x509.DNSName(NAME))
+    tls.set_ciphers("ALL:@SECLEVEL=0")  # without which OpenSSL refuses to be such a server
+    with pytest.deprecated_call():
+        tls.minimum_version, tls.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+    with receiving(tls) as receiver:
+        with pytest.raises(ssl.SSLError, match="PROTOCOL_VERSION"):
+            _deliver(receiver)
+        assert receiver.taken == []
 
 
 def test_an_event_has_to_be_one_that_there_is_and_named_once(ann: Client) -> None:

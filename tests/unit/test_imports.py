@@ -20,6 +20,7 @@ NEVER = {
     "healthcare.database.migrate",
     "httpx",
     "icalendar",
+    "nacl",
     "requests",
     "samcli",
     "urllib3",
