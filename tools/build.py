@@ -35,6 +35,7 @@ UNUSED = (
     "icalendar/tests",
     "jmespath",
     "pycparser",
+    "pydantic/v1",
     "aws_lambda_powertools/utilities/[!_j]*",
     "aws_lambda_powertools/event_handler/[!_o]*",
     "aws_lambda_powertools/event_handler/openapi/[!_s]*",

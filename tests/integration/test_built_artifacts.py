@@ -161,7 +161,7 @@ def test_a_build_for_lambda_is_all_arm64_and_small(tmp_path: Path) -> None:
     assert libraries
     assert {int.from_bytes(path.read_bytes()[18:20], "little") for path in libraries} == {183}  # ELF's e_machine
     assert any("cpython-313" in path.name for path in libraries)
-    assert size(layer) < 30e6  # Lambda unpacks 250 MB at most; a cold start reads what it imports
+    assert size(layer) < 35e6  # Lambda unpacks 250 MB at most; a cold start reads what it imports
     template = yaml_parse((tmp_path / "build" / "template.yaml").read_text("utf-8"))
     for name, resource in template["Resources"].items():
         if resource["Type"].startswith("AWS::Serverless::") and name != "Api":
