@@ -1,7 +1,6 @@
 import statistics
 import time
 from base64 import urlsafe_b64decode
-from dataclasses import replace
 from hashlib import sha256
 from hmac import digest
 from unicodedata import normalize
@@ -148,7 +147,7 @@ def test_a_repetition_after_a_rotation_of_keys_gives_the_same_successor(
     successor = anonymous.post("/api/auth/refresh", first).expect(200)["refresh_token"]
     tokens = anonymous.gateway.environments["auth"].modules["healthcare.platform.tokens"]
     before = tokens._keys  # type: ignore[attr-defined]
-    monkeypatch.setattr(tokens, "_keys", replace(before, current="new", keys={"new": b"n" * 32, **before.keys}))
+    monkeypatch.setattr(tokens, "_keys", before._replace(current="new", keys={"new": b"n" * 32, **before.keys}))
     assert anonymous.post("/api/auth/refresh", first).expect(200)["refresh_token"] == successor
     assert anonymous.post("/api/auth/refresh", {"refresh_token": successor}).expect(200)["refresh_token"] != successor
 

@@ -2,9 +2,9 @@
 
 import time
 from base64 import b64decode
-from dataclasses import dataclass, replace
 from hmac import digest
 from os import urandom
+from typing import NamedTuple
 
 import jwt
 
@@ -26,15 +26,13 @@ class InvalidToken(Exception):
     """The token proves nothing: malformed, expired, tampered with, or not one of ours."""
 
 
-@dataclass(frozen=True, slots=True)
-class Claims:
+class Claims(NamedTuple):
     user_id: int
     role: str
     expires_at: int  # seconds since the epoch
 
 
-@dataclass(frozen=True, slots=True)
-class KeySet:
+class KeySet(NamedTuple):
     current: str
     keys: dict[str, bytes]
     fetched_at: float  # monotonic seconds, as is
@@ -107,7 +105,7 @@ def keys(max_age: float = _KEPT) -> KeySet:
             if _keys is None:
                 raise Unavailable from error
             # An outage there must not slow every request here.
-            _keys = replace(_keys, not_before=now + _REFETCH_AFTER)
+            _keys = _keys._replace(not_before=now + _REFETCH_AFTER)
     return _keys
 
 

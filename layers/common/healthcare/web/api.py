@@ -16,9 +16,9 @@ import inspect
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, get_type_hints
+from types import MappingProxyType
+from typing import Any, NamedTuple, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter
 
@@ -44,8 +44,7 @@ _IN_PERSON = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     method: str
     path: str
     handler: Handler
@@ -58,7 +57,7 @@ class Route:
     body: type[BaseModel] | None = None
     query: type[BaseModel] = Input
     parameters: frozenset[str] = frozenset()
-    path_types: Mapping[str, TypeAdapter[Any]] = field(default_factory=dict)
+    path_types: Mapping[str, TypeAdapter[Any]] = MappingProxyType({})
 
     @property
     def takes_key(self) -> bool:
