@@ -72,7 +72,9 @@ def post(url: str, headers: dict[str, str], body: str, *, loopback: bool) -> int
 @cache
 def _tls() -> ssl.SSLContext:
     """Reading the roots takes 20 ms."""
-    return ssl.create_default_context()
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # whatever this Python was built with
+    return context
 
 
 class _Connection(HTTPConnection):
