@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 from psycopg import sql
@@ -193,6 +194,28 @@ def test_a_server_that_is_down_at_a_cold_start_is_found_when_it_is_back(
     assert [patient["name"] for patient in app.get("/api/patients").expect(200)["items"]] == ["Zoë"]
     for environment in cold.values():
         environment.disconnect()
+
+
+def test_a_server_that_is_frozen_is_given_up_and_found_again(
+    durable_server: EmbeddedPostgres, app_at_the_clinic: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = app_at_the_clinic
+    patient = f"/api/patients/{app.create('/api/patients', name='Zoë')['id']}"
+    environment = app.gateway.environments["patients"]
+    monkeypatch.setattr(environment.modules["healthcare.database.connection"], "_UNANSWERED", 0.5)
+    with psycopg.connect(durable_server.conninfo()) as connection:
+        postmaster = psutil.Process(connection.info.backend_pid).parent()
+    assert postmaster
+    frozen = [postmaster, *postmaster.children()]
+    for process in frozen:
+        process.suspend()
+    try:
+        _unavailable(app.post("/api/patients", {"name": "Yan"}))
+        _unavailable(app.get(patient))
+    finally:
+        for process in frozen:
+            process.resume()
+    assert app.get(patient).expect(200)["name"] == "Zoë"
 
 
 @pytest.mark.parametrize("key", [{}, {"Idempotency-Key": "key"}], ids=["without a key", "with a key"])

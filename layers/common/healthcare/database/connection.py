@@ -14,6 +14,7 @@ from typing import Any, Literal, LiteralString, TypeVar
 
 import psycopg
 from psycopg import ClientCursor, Connection, Cursor
+from psycopg.abc import RV, PQGen
 from psycopg.errors import DeadlockDetected, ReadOnlySqlTransaction, SerializationFailure
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
@@ -46,6 +47,9 @@ _OF_ACTING: Constraints = {"not_delegated": NotDelegated, "read_only": ReadOnly}
 Purpose = Literal["read", "disclose", "write"]
 """What a request is for; `disclose` reads and writes down that it was read."""
 
+# Seconds. Longer than a statement may take; a server that holds the connection and does not answer is frozen.
+_UNANSWERED = 6
+
 _connection: Connection[Any] | None = None
 
 
@@ -57,6 +61,12 @@ class Undone(Unavailable):
     """PostgreSQL rolled the transaction back because of another one. Nothing of it was done."""
 
 
+class _Connection(Connection[Any]):
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        """As psycopg's, which would wait for ever."""
+        return super().wait(gen, interval, timeout or _UNANSWERED)
+
+
 def connect() -> Connection[Any]:
     """The environment's one connection, opened at first use and anew when it has died meanwhile.
 
@@ -66,7 +76,7 @@ def connect() -> Connection[Any]:
     if _connection is None or not _is_usable(_connection):
         disconnect()
         with translated_errors():
-            _connection = psycopg.connect(
+            _connection = _Connection.connect(
                 autocommit=True,
                 prepare_threshold=None,  # a named prepared statement would pin the proxy's connection
                 cursor_factory=ClientCursor,
