@@ -8,7 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -208,13 +208,15 @@ def test_a_server_that_is_frozen_is_given_up_and_found_again(
     assert postmaster
     frozen = [postmaster, *postmaster.children()]
     for process in frozen:
-        process.suspend()
+        with suppress(psutil.NoSuchProcess):  # that connection's may be about to end
+            process.suspend()
     try:
         _unavailable(app.post("/api/patients", {"name": "Yan"}))
         _unavailable(app.get(patient))
     finally:
         for process in frozen:
-            process.resume()
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
     assert app.get(patient).expect(200)["name"] == "Zoë"
 
 
