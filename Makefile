@@ -39,6 +39,7 @@ webhooks: $(READY) ## Show the webhooks of the first invented person as they arr
 shell: $(READY) ## Open psql at the database of the running API, as its owner
 	@exec $(BIN)/python -m tools.shell
 
+# In this order, and not reordered: the longest files begin first.
 test: lint types validate ## All checks and all tests
 	@echo "Running the tests ..."
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/e2e tests/integration tests/unit

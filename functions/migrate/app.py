@@ -85,6 +85,5 @@ def _deploy(event: dict[str, Any]) -> None:
         logger.error("migration failed", error=answer["Reason"], stack=stack)
         count("MigrationFailures")
     body = json.dumps(answer).encode()
-    request = Request(event["ResponseURL"], body, {"Content-Type": ""}, method="PUT")  # noqa: S310 - CloudFormation's
-    with urlopen(request, timeout=30):  # noqa: S310 - as above
+    with urlopen(Request(event["ResponseURL"], body, {"Content-Type": ""}, method="PUT"), timeout=30):  # noqa: S310 - CloudFormation's
         pass

@@ -202,7 +202,7 @@ def test_a_server_that_is_frozen_is_given_up_and_found_again(
     app = app_at_the_clinic
     patient = f"/api/patients/{app.create('/api/patients', name='Zoë')['id']}"
     environment = app.gateway.environments["patients"]
-    monkeypatch.setattr(environment.modules["healthcare.database.connection"], "_UNANSWERED", 0.5)
+    monkeypatch.setattr(environment.modules["healthcare.database.connection"], "_UNANSWERED", 1)
     with psycopg.connect(durable_server.conninfo()) as connection:
         postmaster = psutil.Process(connection.info.backend_pid).parent()
     assert postmaster

@@ -81,7 +81,7 @@ def connect() -> Connection[Any]:
                 prepare_threshold=None,  # a named prepared statement would pin the proxy's connection
                 cursor_factory=ClientCursor,
                 connect_timeout=2,
-                tcp_user_timeout=6000,
+                tcp_user_timeout=_UNANSWERED * 1000,
                 password=password(),
             )
     return _connection
