@@ -5,6 +5,8 @@ Nothing that is logged may be somebody's name, address, token or words: ids and 
 
 import logging
 import traceback
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from json import JSONEncoder
 from logging import LogRecord, makeLogRecord
 from typing import Any
@@ -19,24 +21,28 @@ for kind in ("Threads", "Processes", "Multiprocessing", "AsyncioTasks"):
 _OF_EVERY_RECORD = frozenset(makeLogRecord({}).__dict__)
 
 
-class _Formatter(LambdaPowertoolsFormatter):
+class Formatter(LambdaPowertoolsFormatter):
     """Of an exception only its type and its place: its text may hold a value of somebody's."""
 
     def format(self, record: LogRecord) -> str:
-        """The same keys as by default, in a third of the time: a get's CPU is 0.2 ms."""
         exception, exception_name, _ = self._extract_log_exception(record)
+        fields = {key: value for key, value in record.__dict__.items() if key not in _OF_EVERY_RECORD}
+        fields |= {"exception": exception, "exception_name": exception_name}
+        location = f"{record.funcName}:{record.lineno}"
+        return _encode(self.line(record.levelname, location, record.getMessage(), fields))
+
+    def line(self, level: str, location: str, message: str, fields: Mapping[str, object]) -> dict[str, object]:
+        """The keys that Powertools' own formatter writes, in a third of its time."""
         line = {
             **self.log_format,
-            "level": record.levelname,
-            "location": f"{record.funcName}:{record.lineno}",
-            "message": record.getMessage(),
-            "timestamp": self.formatTime(record),
-            **{key: value for key, value in record.__dict__.items() if key not in _OF_EVERY_RECORD},
-            "exception": exception,
-            "exception_name": exception_name,
+            "level": level,
+            "location": location,
+            "message": message,
+            "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            **fields,
             "xray_trace_id": self._get_latest_trace_id(),
         }
-        return self.json_serializer({key: value for key, value in line.items() if value is not None})
+        return {key: value for key, value in line.items() if value is not None}
 
     def _extract_log_exception(self, log_record: LogRecord) -> tuple[Any, Any, Any]:
         kind, error, place = log_record.exc_info or (None, None, None)
@@ -47,6 +53,6 @@ class _Formatter(LambdaPowertoolsFormatter):
         return "".join(traceback.format_tb(place)), name, None
 
 
-_serialize = JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=str).encode
+_encode = JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=str).encode
 
-logger = Logger(logger_formatter=_Formatter(json_serializer=_serialize, use_rfc3339=True, utc=True))
+logger = Logger(logger_formatter=Formatter())

@@ -27,7 +27,7 @@ from healthcare.errors import InternalError, NotFound, Refusal, Unavailable
 from healthcare.fields import Input, Output
 from healthcare.platform.logs import logger
 from healthcare.platform.metrics import count
-from healthcare.web import answers, idempotency
+from healthcare.web import access_log, answers, idempotency
 from healthcare.web.answers import JsonAnswers, Response
 from healthcare.web.request import Request
 
@@ -81,7 +81,6 @@ class Api:
         """`answers` says how bodies and problems are written."""
         self.routes: dict[tuple[str, str], Route] = {}
         self.answers = answers or JsonAnswers()
-        self.handle = logger.inject_lambda_context(self._handle, clear_state=True)
 
     def route(
         self,
@@ -122,9 +121,10 @@ class Api:
 
         return register
 
-    def _handle(self, event: Mapping[str, Any], context: object) -> Response:
+    def handle(self, event: Mapping[str, Any], context: Any) -> Response:
         """Answers a proxy event of a REST API. Nothing that a client sends makes it raise."""
         started = time.perf_counter()
+        access_log.begin(context)
         request = Request(event)
         patients: list[int] = []
         try:
@@ -141,8 +141,7 @@ class Api:
         status = response["statusCode"]
         if status >= 400:
             count("ServerErrors" if status >= 500 else "Refusals")
-        # The access log: who asked for what and saw which patients, in ids only.
-        logger.info(
+        access_log.write(
             f"{request.method} {request.resource}",
             status=status,
             duration_ms=round((time.perf_counter() - started) * 1000, 1),
