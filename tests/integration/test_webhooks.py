@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -140,6 +141,26 @@ def test_a_secret_is_shown_once_and_a_rotated_one_signs_beside_the_old(
     assert receiver.url not in logged
     audit = json.dumps(ann.get("/api/audit").json["items"])
     assert '"secret": {"to": null, "from": null}' in audit
+
+
+def test_a_secret_is_sealed_and_one_that_does_not_open_holds_up_no_other(
+    ann: Client, bob: Client, post: Post, receiver: Receiver, database: Database
+) -> None:
+    webhooks = [_register(client, receiver.url) for client in (ann, bob)]
+    ann.patch(f"/api/webhooks/{webhooks[0]['id']}", {"rotate_secret": True}).expect(200)
+    with database.connect() as connection:
+        stored = connection.execute("SELECT secret, old_secret FROM webhooks ORDER BY id").fetchall()
+        connection.execute("UPDATE webhooks SET secret = %s WHERE owner_id = %s", [stored[1][0], ann.user["id"]])
+    sealed = b"".join(secret for row in stored for secret in row if secret)
+    assert all(b64decode(webhook["secret"].removeprefix("whsec_")) not in sealed for webhook in webhooks)
+    for client in (ann, bob):
+        _announce(database, client)
+    post.send()
+    anns, bobs = sorted(receiver.taken, key=lambda delivery: int(delivery[0]["webhook-id"].removeprefix("msg_")))
+    Webhook(webhooks[1]["secret"]).verify(bobs[1], bobs[0])
+    # Ann's is signed by the old one only: the other is sealed for Bob.
+    assert len(anns[0]["webhook-signature"].split()) == 1
+    Webhook(webhooks[0]["secret"]).verify(anns[1], anns[0])
 
 
 def test_a_retry_has_the_same_id_and_body_and_deliveries_can_be_seen(

@@ -37,6 +37,7 @@ GATEWAY_SECONDS = 29
 # What a role may do beside logging, tracing and being in the network; and whom it logs in to PostgreSQL as.
 READ_VIDEO_SERVER = ("secretsmanager:GetSecretValue", "VideoServer")
 READ_KEYS = ("secretsmanager:GetSecretValue", "TokenKeys")
+READ_DATA_KEYS = ("secretsmanager:GetSecretValue", "DataKeys")
 DECRYPT = ("kms:Decrypt", "Key")
 DOCUMENTS = {
     *(
@@ -59,7 +60,8 @@ RIGHTS: Mapping[str, set[tuple[str, str]]] = {
     "AppointmentsRole": {("rds-db:connect", "healthcare_api"), READ_VIDEO_SERVER, DECRYPT},
     "PracticeRole": {("rds-db:connect", "healthcare_doctor"), READ_VIDEO_SERVER, *DOCUMENTS},
     "DocumentsRole": {("rds-db:connect", "healthcare_api"), ("s3:DeleteObject", "Documents"), *DOCUMENTS},
-    "OutboxRole": {("rds-db:connect", "healthcare_sender"), READ_KEYS, DECRYPT},
+    "OutboxRole": {("rds-db:connect", "healthcare_sender"), READ_KEYS, READ_DATA_KEYS, DECRYPT},
+    "WebhooksRole": {("rds-db:connect", "healthcare_api"), READ_DATA_KEYS, DECRYPT},
     "SenderRole": {
         ("lambda:InvokeFunction", "OutboxFunctionAliaslive"),
         ("ses:SendEmail", "MailEvents"),
@@ -67,7 +69,7 @@ RIGHTS: Mapping[str, set[tuple[str, str]]] = {
     },
     "AuthRole": {
         ("rds-db:connect", "healthcare_auth"),
-        ("secretsmanager:GetSecretValue", "DataKeys"),
+        READ_DATA_KEYS,
         READ_KEYS,
         DECRYPT,
     },
@@ -81,7 +83,7 @@ RIGHTS: Mapping[str, set[tuple[str, str]]] = {
         ("lambda:InvokeFunction", "AWS::StackName"),
     },
     "RotateKeysRole": {
-        ("secretsmanager:GetSecretValue", "DataKeys"),
+        READ_DATA_KEYS,
         ("secretsmanager:DescribeSecret", "DataKeys"),
         ("secretsmanager:PutSecretValue", "DataKeys"),
         ("secretsmanager:UpdateSecretVersionStage", "DataKeys"),

@@ -14,6 +14,7 @@ from healthcare.database.connection import IF_MATCH, Database
 from healthcare.errors import AccountGone, Conflict, Invalid, NotFound, Stale
 from healthcare.fields import LINE, Input, Page, PageQuery, Row, page, unchanged
 from healthcare.messages import targets
+from healthcare.platform import sealing
 from healthcare.platform.settings import settings
 
 COLUMNS: LiteralString = "id, url, events, enabled, version, created_at, updated_at"
@@ -115,7 +116,7 @@ def create(db: Database, new: NewWebhook) -> Webhook:
         owner_id=db.user_id,
         url=new.url,
         events=new.events,
-        secret=secret,
+        secret=_sealed(db, secret),
         most=MOST,
         constraints={"webhooks_owner_id_fkey": AccountGone},
     )
@@ -166,7 +167,7 @@ def update(db: Database, id: int, change: WebhookChange, if_match: list[int] | N
         url=change.url,
         events=change.events,
         enabled=change.enabled,
-        secret=secret,
+        secret=_sealed(db, secret) if secret else None,
         if_match=if_match,
     )
     if webhook is None:
@@ -229,6 +230,15 @@ def _refuse_unsafe(url: str) -> None:
             targets.address_of(targets.checked(url, loopback=loopback), loopback=loopback)
     except targets.UnsafeTarget:
         raise Invalid([("/url", "URL should be https, at a public address, without a user or a fragment")]) from None
+
+
+def context(owner_id: int | None) -> str:
+    """What the secrets of somebody's webhooks are sealed for."""
+    return f"webhooks of {owner_id}"
+
+
+def _sealed(db: Database, secret: bytes) -> bytes:
+    return sealing.seal(secret, context(db.user_id))
 
 
 def _text_of(secret: bytes) -> str:

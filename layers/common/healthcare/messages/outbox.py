@@ -5,17 +5,18 @@ At least once: whoever does not settle in time is followed by another, who sends
 
 import json
 from base64 import b64encode, urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from hmac import digest
 from typing import Any, Literal
 
-from healthcare import ics
+from healthcare import ics, webhooks
 from healthcare.appointments import Appointment
 from healthcare.database.connection import Database
 from healthcare.fields import Output
-from healthcare.platform import tokens
+from healthcare.platform import sealing, tokens
+from healthcare.platform.logs import logger
 from healthcare.platform.metrics import count
 from healthcare.platform.settings import settings
 
@@ -190,7 +191,7 @@ def _delivery(message: _Claimed, url: str) -> Message:
         {"type": message.kind, "timestamp": message.created_at.isoformat(), "data": message.data}, separators=(",", ":")
     )
     signed = f"{name}.{time}.{body}".encode()
-    signatures = [b64encode(digest(secret, signed, "sha256")).decode() for secret in message.secrets]
+    signatures = [b64encode(digest(secret, signed, "sha256")).decode() for secret in _secrets(message)]
     headers = {
         "content-type": "application/json",
         "user-agent": "healthcare-webhooks",
@@ -199,6 +200,15 @@ def _delivery(message: _Claimed, url: str) -> Message:
         "webhook-signature": " ".join(f"v1,{signature}" for signature in signatures),
     }
     return Message(id=message.id, attempt=message.attempts, kind=message.kind, url=url, headers=headers, body=body)
+
+
+def _secrets(message: _Claimed) -> Iterator[bytes]:
+    """Without those that do not open. A delivery that nothing signs is for its receiver to refuse; others go on."""
+    for sealed in message.secrets:
+        try:
+            yield sealing.unseal(sealed, webhooks.context(message.user_id))
+        except ValueError:
+            logger.exception("a webhook's secret does not open", message_id=message.id)
 
 
 def settle(db: Database, settlements: Sequence[Settlement]) -> None:

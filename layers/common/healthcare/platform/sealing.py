@@ -24,7 +24,7 @@ def seal(secret: bytes, context: str) -> bytes:
 
 
 def unseal(sealed: bytes, context: str) -> bytes:
-    """Raises ValueError when it was sealed for another context, or altered."""
+    """Raises ValueError when it was sealed for another context or by an unknown key, or altered."""
     from nacl.exceptions import CryptoError
 
     header, encrypted = sealed[: 1 + sealed[0]], sealed[1 + sealed[0] :]
@@ -47,6 +47,8 @@ def _cipher(key_id: bytes) -> "Aead":
     name = key_id.decode()
     if name not in _key_set()["keys"]:
         _keys.clear()
+    if name not in _key_set()["keys"]:
+        raise ValueError("sealed by an unknown key")
     return Aead(b64decode(_key_set()["keys"][name]))
 
 
