@@ -117,7 +117,7 @@ def cancel_appointment(db: Database, id: IdText, body: Cancellation, if_match: l
 
     Its time is free again.
     """
-    return appointments.cancel(db, id, body, if_match)
+    return appointments.change(db, id, "cancelled", if_match, body.reason)
 
 
 @api.route("GET", "/api/appointments/{id}/ics")

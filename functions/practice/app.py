@@ -79,7 +79,7 @@ def cancel_calendar_appointment(
     db: Database, id: IdText, body: Cancellation, if_match: list[int] | None
 ) -> Appointment:
     """Cancel an appointment with you, before it starts"""
-    return appointments.cancel(db, id, body, if_match)
+    return appointments.change(db, id, "cancelled", if_match, body.reason)
 
 
 @api.route(

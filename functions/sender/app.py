@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 
 from healthcare.messages import mails, targets
 from healthcare.platform.logs import logger
+from healthcare.platform.settings import settings
 
 AT_ONCE = 100
 CLAIMS_FOR = 45  # seconds; then the next run goes on
@@ -67,7 +68,7 @@ def _sent(ses: Any, message: Message) -> dict[str, Any]:
 
 
 def _deliver(message: Message) -> int:
-    loopback = environ.get("WEBHOOKS_TO_LOOPBACK") == "allowed"
+    loopback = settings().webhooks_to_loopback == "allowed"
     return targets.post(message["url"], message["headers"], message["body"], loopback=loopback)
 
 

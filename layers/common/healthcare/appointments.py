@@ -247,11 +247,6 @@ def reschedule(db: Database, id: int, new: NewTime, if_match: list[int] | None) 
     return appointment
 
 
-def cancel(db: Database, id: int, cancellation: Cancellation, if_match: list[int] | None) -> Appointment:
-    """Raises AppointmentNotFound, Stale, WrongStatus and TooLate."""
-    return change(db, id, "cancelled", if_match, cancellation.reason)
-
-
 def change(
     db: Database, id: int, status: Status, if_match: list[int] | None, cancel_reason: str | None = None
 ) -> Appointment:
@@ -281,4 +276,4 @@ def change(
 
 def _stale(db: Database, id: int) -> Stale:
     get(db, id)
-    return Stale("The appointment has changed since the version in If-Match.")
+    return Stale()

@@ -80,23 +80,13 @@ def update(db: Database, id: int, change: DelegateChange, if_match: list[int] | 
 
 
 def delete(db: Database, id: int, if_match: list[int] | None) -> None:
-    """Counts from the delegate's next request on. Raises NotFound, and Stale."""
-    deleted = db.execute(
-        f"""
-        DELETE FROM my_delegates
-         WHERE id = %(id)s AND {IF_MATCH}
-        """,
-        id=id,
-        if_match=if_match,
-    )
-    if not deleted:
+    """Counts from the delegate's next request on. Raises DelegateNotFound and Stale."""
+    if not db.execute(f"DELETE FROM my_delegates WHERE id = %(id)s AND {IF_MATCH}", id=id, if_match=if_match):
         raise _refusal(db, id)
 
 
 def _refusal(db: Database, id: int) -> Refusal:
-    if db.execute("SELECT id FROM my_delegates WHERE id = %(id)s", id=id):
-        return Stale("The delegate has changed since the version in If-Match.")
-    return DelegateNotFound()
+    return Stale() if db.execute("SELECT FROM my_delegates WHERE id = %(id)s", id=id) else DelegateNotFound()
 
 
 def search_owners(db: Database, query: PageQuery) -> Page[RepresentedOwner]:
@@ -116,16 +106,6 @@ def search_owners(db: Database, query: PageQuery) -> Page[RepresentedOwner]:
 
 
 def leave_owner(db: Database, id: int, if_match: list[int] | None) -> None:
-    """The caller acts for this owner no longer. Raises NotFound, and Stale when its version is none of `if_match`."""
-    deleted = db.execute(
-        f"""
-        DELETE FROM my_owners
-         WHERE id = %(id)s AND {IF_MATCH}
-        """,
-        id=id,
-        if_match=if_match,
-    )
-    if not deleted:
-        if db.execute("SELECT id FROM my_owners WHERE id = %(id)s", id=id):
-            raise Stale("The owner has changed your access since the version in If-Match.")
-        raise DelegationNotFound
+    """The caller no longer acts for this owner. Raises DelegationNotFound and Stale."""
+    if not db.execute(f"DELETE FROM my_owners WHERE id = %(id)s AND {IF_MATCH}", id=id, if_match=if_match):
+        raise Stale if db.execute("SELECT FROM my_owners WHERE id = %(id)s", id=id) else DelegationNotFound

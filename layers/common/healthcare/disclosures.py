@@ -5,9 +5,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from healthcare import patients
 from healthcare.database.connection import Database
 from healthcare.fields import OfPatient, Page, PageQuery, page
-from healthcare.patients import PatientNotFound
 
 
 class Disclosure(OfPatient):
@@ -35,6 +35,6 @@ def search(db: Database, patient_id: int, query: PageQuery) -> Page[Disclosure]:
         patient_id=patient_id,
         **dict(query),
     )
-    if not disclosures and not db.execute("SELECT id FROM patients WHERE id = %(id)s", id=patient_id):
-        raise PatientNotFound
+    if not disclosures:
+        patients.get(db, patient_id)
     return page(Disclosure, disclosures, query, patient_id)

@@ -266,7 +266,7 @@ def unlink(db: Database, id: int, if_match: list[int] | None) -> None:
         raise DoctorNotFound
     if not link.may_end:
         raise NotYourDoctor("Only its creator, an admin or the doctor's own account may unlink the account.")
-    raise Stale("The doctor has changed since the version in If-Match.") if link.has_account else NotLinked
+    raise Stale if link.has_account else NotLinked
 
 
 class _Link(Output):
@@ -279,4 +279,4 @@ def _refusal(db: Database, id: int) -> Refusal:
     doctor = get(db, id)
     if doctor.created_by != db.user_id and not db.is_admin:
         return NotYourDoctor()
-    return Stale("The doctor has changed since the version in If-Match.")
+    return Stale()

@@ -13,6 +13,7 @@ from uuid import UUID
 from pydantic import Field, StringConstraints
 from typing_extensions import TypeAliasType
 
+from healthcare import patients
 from healthcare.database.connection import IF_MATCH, Constraints, Database
 from healthcare.errors import Conflict, NotFound, ReadOnly, Stale, Unavailable
 from healthcare.fields import Input, Name, OfPatient, Output, Page, PageQuery, page
@@ -153,10 +154,6 @@ def create(db: Database, patient_id: int, new: NewDocument) -> CreatedDocument:
     return CreatedDocument(document=document, upload=_form(document))
 
 
-def get(db: Database, patient_id: int, id: int) -> Document:
-    return _read(db, patient_id, id)
-
-
 def search(db: Database, patient_id: int, query: PageQuery) -> Page[Document]:
     """Raises PatientNotFound."""
     documents = db.rows(
@@ -179,8 +176,8 @@ def search(db: Database, patient_id: int, query: PageQuery) -> Page[Document]:
         patient_id=patient_id,
         **dict(query),
     )
-    if not documents and not db.execute("SELECT id FROM patients WHERE id = %(id)s", id=patient_id):
-        raise PatientNotFound
+    if not documents:
+        patients.get(db, patient_id)
     return page(Document, documents, query, patient_id)
 
 
@@ -230,7 +227,7 @@ def complete(db: Database, patient_id: int, id: int) -> Document:
 
 def content(db: Database, patient_id: int, id: int) -> Download:
     """Raises DocumentNotFound and NotUploaded."""
-    document = _read(db, patient_id, id)
+    document = get(db, patient_id, id)
     if document.object_version is None:
         raise NotUploaded
     expires_at = datetime.now(UTC) + DOWNLOAD_LIFETIME
@@ -267,8 +264,8 @@ def delete(db: Database, patient_id: int, id: int, if_match: list[int] | None) -
             if_match=if_match,
         )
         if deleted is None:
-            _read(db, patient_id, id)
-            raise Stale("The document has another version than If-Match says.")
+            get(db, patient_id, id)
+            raise Stale
         _asked("delete_object", Key=str(deleted.object_key))
 
 
@@ -276,7 +273,7 @@ class _Deleted(Output):
     object_key: UUID
 
 
-def _read(db: Database, patient_id: int, id: int) -> _Stored:
+def get(db: Database, patient_id: int, id: int) -> _Stored:
     document = db.row(_Stored, _READ, patient_id=patient_id, id=id)
     if document is None:
         raise DocumentNotFound

@@ -15,8 +15,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from healthcare import doctors
 from healthcare.database.connection import IF_MATCH, Database
-from healthcare.doctors import DoctorNotFound
 from healthcare.errors import Conflict, Forbidden, Invalid, NotFound, Refusal, Stale
 from healthcare.fields import LINE, Input, Moment, Name, Output, Page, PageQuery, Reason, Row, page
 
@@ -134,15 +134,13 @@ def put(db: Database, doctor_id: int, new: NewHours, if_match: list[int] | None)
         doctor_id=doctor_id,
         new=new.model_dump_json(),
         if_match=if_match,
-        constraints={"hours_time_zone_fkey": _unknown_time_zone},
+        constraints={
+            "hours_time_zone_fkey": lambda: Invalid([("/time_zone", "Input should be a time zone of IANA's")])
+        },
     )
     if hours is None:
         raise _refusal(db, doctor_id)
     return hours
-
-
-def _unknown_time_zone() -> Invalid:
-    return Invalid([("/time_zone", "Input should be a time zone of IANA's")])
 
 
 def get(db: Database, doctor_id: int) -> Hours:
@@ -160,24 +158,11 @@ def get(db: Database, doctor_id: int) -> Hours:
     return hours
 
 
-class _Keeping(Output):
-    is_keeper: bool
-
-
 def _refusal(db: Database, doctor_id: int) -> Refusal:
-    """Why nothing was written."""
-    keeping = db.row(
-        _Keeping,
-        """
-        SELECT keeps_calendar(id, created_by) AS is_keeper
-          FROM doctors
-         WHERE id = %(doctor_id)s
-        """,
-        doctor_id=doctor_id,
-    )
-    if keeping is None:
-        return DoctorNotFound()
-    return Stale() if keeping.is_keeper else NotYourCalendar()
+    """Why nothing was written. Raises DoctorNotFound."""
+    doctors.get(db, doctor_id)
+    keeps = "SELECT FROM doctors WHERE id = %(id)s AND keeps_calendar(id, created_by)"
+    return Stale() if db.execute(keeps, id=doctor_id) else NotYourCalendar()
 
 
 # Closures -----------------------------------------------------------------------------------------------------------
@@ -276,8 +261,8 @@ def closures(db: Database, doctor_id: int, query: PageQuery) -> Page[Closure]:
         doctor_id=doctor_id,
         **dict(query),
     )
-    if not found and not db.execute("SELECT id FROM doctors WHERE id = %(doctor_id)s", doctor_id=doctor_id):
-        raise DoctorNotFound
+    if not found:
+        doctors.get(db, doctor_id)
     return page(Closure, found, query)
 
 

@@ -173,19 +173,9 @@ def search(db: Database, query: PageQuery) -> Page[Invitation]:
 
 
 def withdraw(db: Database, id: int, if_match: list[int] | None) -> None:
-    """Raises NotFound, and Stale when its version is none of `if_match`."""
-    deleted = db.execute(
-        f"""
-        DELETE FROM invitations
-         WHERE id = %(id)s AND {IF_MATCH}
-        """,
-        id=id,
-        if_match=if_match,
-    )
-    if not deleted:
-        if db.execute("SELECT id FROM invitations WHERE id = %(id)s", id=id):
-            raise Stale("The invitation has another version than If-Match says.")
-        raise InvitationNotFound
+    """Raises InvitationNotFound and Stale."""
+    if not db.execute(f"DELETE FROM invitations WHERE id = %(id)s AND {IF_MATCH}", id=id, if_match=if_match):
+        raise Stale if db.execute("SELECT FROM invitations WHERE id = %(id)s", id=id) else InvitationNotFound
 
 
 class _Attempt(Output):

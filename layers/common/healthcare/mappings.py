@@ -136,20 +136,10 @@ def update(db: Database, id: int, change: MappingChange, if_match: list[int] | N
 
 
 def delete(db: Database, id: int, if_match: list[int] | None) -> None:
-    """Raises NotFound, also for a mapping of another user, and Stale when its version is none of `if_match`."""
-    deleted = db.execute(
-        f"""
-        DELETE FROM mappings
-         WHERE id = %(id)s AND {IF_MATCH}
-        """,
-        id=id,
-        if_match=if_match,
-    )
-    if not deleted:
+    """Raises MappingNotFound and Stale."""
+    if not db.execute(f"DELETE FROM mappings WHERE id = %(id)s AND {IF_MATCH}", id=id, if_match=if_match):
         raise _refusal(db, id)
 
 
 def _refusal(db: Database, id: int) -> Refusal:
-    if db.execute("SELECT id FROM mappings WHERE id = %(id)s", id=id):
-        return Stale("The mapping has another version than If-Match says.")
-    return MappingNotFound()
+    return Stale() if db.execute("SELECT FROM mappings WHERE id = %(id)s", id=id) else MappingNotFound()

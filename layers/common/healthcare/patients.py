@@ -190,4 +190,4 @@ def delete(db: Database, id: int, if_match: list[int] | None) -> None:
 
 def _refusal(db: Database, id: int) -> Stale:
     get(db, id)
-    return Stale("The patient has changed since the version in If-Match.")
+    return Stale()

@@ -25,6 +25,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 from typing_extensions import TypeAliasType
 
+from healthcare import patients
 from healthcare.database.connection import Constraints, Database
 from healthcare.errors import Conflict, Forbidden, Invalid, NotFound, ReadOnly
 from healthcare.fields import (
@@ -371,8 +372,8 @@ def search(db: Database, patient_id: int, query: RecordQuery) -> RecordPage:
         patient_id=patient_id,
         **dict(query),
     )
-    if not records and not db.execute("SELECT id FROM patients WHERE id = %(id)s", id=patient_id):
-        raise PatientNotFound
+    if not records:
+        patients.get(db, patient_id)
     return RecordPage(**dict(page(Record, records, query, patient_id)))
 
 

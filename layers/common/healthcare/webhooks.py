@@ -172,7 +172,7 @@ def update(db: Database, id: int, change: WebhookChange, if_match: list[int] | N
     )
     if webhook is None:
         get(db, id)
-        raise Stale("The webhook has changed since the version in If-Match.")
+        raise Stale
     return webhook.model_copy(update={"secret": _text_of(secret)}) if secret else webhook
 
 
@@ -180,7 +180,7 @@ def delete(db: Database, id: int, if_match: list[int] | None) -> None:
     """What was on its way to it goes too."""
     if not db.execute(f"DELETE FROM webhooks WHERE id = %(id)s AND {IF_MATCH}", id=id, if_match=if_match):
         get(db, id)
-        raise Stale("The webhook has changed since the version in If-Match.")
+        raise Stale
 
 
 def deliveries(db: Database, id: int, query: PageQuery) -> Page[Delivery]:

@@ -130,15 +130,15 @@ class _Proof(NamedTuple):
 
 def mfa_token(keys: tokens.KeySet, user_id: int, password_hash: str) -> str:
     """Says that the password was right: for five minutes, and as long as it is the password."""
-    claims = user_id.to_bytes(8) + (int(time.time()) + _LIFETIME).to_bytes(8) + sha256(password_hash.encode()).digest()
+    claims = user_id.to_bytes(8) + (int(time.time()) + _LIFETIME).to_bytes(8) + _fingerprint(password_hash)
     return urlsafe_b64encode(claims + keys.derived(_MFA_TOKEN, claims)[0]).decode()
 
 
 def log_in(db: Database, given: MfaLogin, user_agent: str) -> Tokens:
     keys = tokens.keys()
-    user_id, password = _read(keys, given.mfa_token)
+    user_id, fingerprint = _read(keys, given.mfa_token)
     account = _account(db, user_id)
-    if account is None or not account.user.second_factor or _fingerprint(account) != password:
+    if account is None or not account.user.second_factor or _fingerprint(account.password_hash) != fingerprint:
         raise MfaFailed
     proof = _proof(account, given.code)
     family, secret = uuid4(), token_bytes(32)
@@ -166,7 +166,7 @@ def log_in(db: Database, given: MfaLogin, user_agent: str) -> Tokens:
     if not opened:
         count("FailedLogins")
         raise MfaFailed
-    _forgive(db, user_id, account)
+    _forgive(db, account)
     count("Logins")
     return tokens_of(keys, account.user, family, secret)
 
@@ -218,7 +218,7 @@ def confirm(db: Database, given: Confirmation) -> SecondFactorOn:
     )
     if not turned_on:
         raise WrongCode
-    _forgive(db, account.user.id, account)
+    _forgive(db, account)
     return SecondFactorOn(recovery_codes=["-".join(re.findall("....", code)) for code in codes])
 
 
@@ -240,22 +240,17 @@ def disable(db: Database, given: EndOfSecondFactor) -> None:
     )
 
 
-class _Spent(Output):
-    spent: bool
-
-
 def spend(db: Database, code: str) -> None:
     """Raises WrongCode when it proves nothing."""
     account = _own_account(db)
-    spent = db.row(
-        _Spent,
-        "SELECT spend_code(%(user_id)s, %(step)s, %(recovery_hash)s) AS spent",
+    spent = db.execute(
+        "SELECT WHERE spend_code(%(user_id)s, %(step)s, %(recovery_hash)s)",
         user_id=db.user_id,
         **_proof(account, code)._asdict(),
     )
-    if not account.user.second_factor or not spent or not spent.spent:
+    if not spent or not account.user.second_factor:
         raise WrongCode
-    _forgive(db, account.user.id, account)
+    _forgive(db, account)
 
 
 def _account(db: Database, user_id: int) -> _Account | None:
@@ -284,9 +279,9 @@ def _own_account(db: Database) -> _Account:
     return account
 
 
-def _forgive(db: Database, user_id: int, account: _Account) -> None:
+def _forgive(db: Database, account: _Account) -> None:
     """After a right code: tries count anew, and a secret that an old key sealed is sealed by the current one."""
-    sealed = account.sealed_secret
+    user_id, sealed = account.user.id, account.sealed_secret
     assert sealed
     if sealing.is_old(sealed):
         sealed = sealing.seal(sealing.unseal(sealed, _context(user_id)), _context(user_id))
@@ -327,8 +322,8 @@ def _read(keys: tokens.KeySet, token: str) -> tuple[int, bytes]:
     return int.from_bytes(claims[:8]), claims[16:]
 
 
-def _fingerprint(account: _Account) -> bytes:
-    return sha256(account.password_hash.encode()).digest()
+def _fingerprint(password_hash: str) -> bytes:
+    return sha256(password_hash.encode()).digest()
 
 
 def _recovery_hash(user_id: int, code: str) -> bytes:

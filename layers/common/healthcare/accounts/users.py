@@ -98,7 +98,7 @@ def rename(db: Database, change: UserChange, if_match: list[int] | None) -> User
     )
     if user is None:
         get(db)
-        raise Stale("The account has changed since the version in If-Match.")
+        raise Stale
     return user
 
 

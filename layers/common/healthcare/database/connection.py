@@ -31,10 +31,9 @@ IF_MATCH: LiteralString = "(%(if_match)s::bigint[] IS NULL OR version = ANY (%(i
 """Part of a WHERE: the row's version is one of If-Match, or none was sent."""
 
 # SQLSTATE classes and codes. Not now: resources, operator intervention, system errors, a read-only server, a lock's
-# time-out. Lost: after these the server closes the connection. Undone: a deadlock, for instance.
-_NOT_NOW = ("53", "57", "58", "25006", "55P03")
+# time-out, a deadlock. Lost: after these the server closes the connection.
+_NOT_NOW = ("40", "53", "57", "58", "25006", "55P03")
 _LOST = ("08", "57P", "25P03")
-_UNDONE = "40"
 
 Row = TypeVar("Row", bound=BaseModel)
 
@@ -55,10 +54,6 @@ _connection: Connection[Any] | None = None
 
 class ConnectionLost(Unavailable):
     """The connection broke. What was sent may have been done or not."""
-
-
-class Undone(Unavailable):
-    """PostgreSQL rolled the transaction back because of another one. Nothing of it was done."""
 
 
 class _Connection(Connection[Any]):
@@ -126,8 +121,6 @@ def translated_errors(constraints: Constraints = NO_CONSTRAINTS) -> Iterator[Non
         if state.startswith(_LOST) or (not state and isinstance(error, psycopg.OperationalError)):
             disconnect()
             raise ConnectionLost(retry_after=settings().database_retry_after) from error
-        if state.startswith(_UNDONE):
-            raise Undone from error
         if state.startswith(_NOT_NOW):
             raise Unavailable from error
         raise

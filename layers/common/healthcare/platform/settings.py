@@ -13,7 +13,6 @@ class Settings(NamedTuple):
 
     database_auth: str = "password"  # `iam`: a token of the function's own role takes the place of a password
     database_retry_after: int = 1  # seconds to wait for a database that does not answer
-    cors_allowed_origin: str = "*"
     bcrypt_cost: int = 12
     token_keys_secret_id: str = "healthcare/token-keys"
     video_secret_id: str = "healthcare/video"

@@ -17,7 +17,6 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
-from types import MappingProxyType
 from typing import Any, NamedTuple, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter
@@ -54,10 +53,10 @@ class Route(NamedTuple):
     refusals: tuple[type[Refusal], ...]
     discloses: bool
     shows_secret: bool
-    body: type[BaseModel] | None = None
-    query: type[BaseModel] = Input
-    parameters: frozenset[str] = frozenset()
-    path_types: Mapping[str, TypeAdapter[Any]] = MappingProxyType({})
+    body: type[BaseModel] | None
+    query: type[BaseModel]
+    parameters: frozenset[str]
+    path_types: Mapping[str, TypeAdapter[Any]]
 
     @property
     def takes_key(self) -> bool:
