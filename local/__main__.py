@@ -1,8 +1,8 @@
 """`python -m local`: runs the whole API on this machine until Ctrl-C.
 
 This process watches over the one that does the work, `local.run`, which has a session of its own. So Ctrl-C in a
-terminal reaches this process alone. It asks the other one to stop by closing a pipe, which its death, even by SIGKILL,
-does too. What the other one leaves behind is found by its session.
+terminal reaches this process alone. It asks the other one to stop by closing a pipe; its own death, even by SIGKILL,
+closes the pipe as well. What the other one leaves behind is found by its session.
 """
 
 from __future__ import annotations  # an old Python must get as far as the sentence about its age

@@ -3,8 +3,8 @@
 `sam build` makes the same but for four things. This needs neither a Python of Lambda's version nor Docker; it leaves
 out what no function imports; it ships byte code; and it marks each build.
 
-Without byte code, a cold start compiles every module anew, which takes longer than the rest of it. It is of the kind
-that is not compared with its source, because dates of files do not survive SAM's zip archives. Without the mark, a
+Without byte code, a cold start compiles every module anew, which takes longer than the rest of it. It is never
+compared with its source, because SAM's zip archives lose the dates of files. Without the mark, a
 changed parameter would make no new version of a function: SAM compares templates, and there it is only a reference.
 """
 

@@ -9,7 +9,7 @@ api = Api()
 
 @api.route("GET", "/api/audit")
 def list_audit_events(db: Database, query: AuditQuery) -> Page[AuditEvent]:
-    """List what was done to your patients, mappings, doctors and account
+    """List the changes to what is yours
 
     Newest first.
     """

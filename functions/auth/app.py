@@ -47,8 +47,8 @@ def log_in(db: Database, body: Credentials, source_ip: str, user_agent: str) -> 
 def refresh(db: Database, body: Refresh) -> Tokens:
     """Get new tokens for a refresh token
 
-    The refresh token is spent by this. Sent again within 60 seconds, because the answer was lost or from two tabs at
-    once, it gives the same new one again, as long as that has not been used; otherwise it ends its session.
+    Each refresh token works once. Sent again within 60 seconds (a lost answer, two tabs), it gives the same new one, as
+    long as that has not been used. Otherwise its session ends.
     """
     return sessions.refresh(db, body)
 
@@ -105,9 +105,9 @@ def change_password(db: Database, body: PasswordChange) -> None:
 def close_account(db: Database, body: Closing) -> None:
     """Close your account
 
-    Ends sessions, delegations, invitations and webhooks, unlinks a doctor, cancels what is booked and deletes patients
-    without history. Those with appointments that took place or with records stay, without anybody who logs in to them.
-    Your name and address are erased, and the address is free again; the audit stays.
+    Ends sessions, delegations, invitations and webhooks, unlinks your doctor entry, cancels booked appointments and
+    deletes patients without a history. Patients with past appointments, records or documents stay, but no account
+    can reach them. Your name and address are erased, and the address can be registered again; the audit stays.
     """
     return closing.close(db, body)
 
@@ -153,8 +153,8 @@ def request_verification(db: Database) -> None:
 def change_address(db: Database, body: EmailChange) -> None:
     """Change your e-mail address
 
-    A mail goes to the new address, and its token to `POST /api/auth/verify`, which makes the change; a notice goes to
-    the old address. Three an hour at most are sent.
+    Mails a token to the new address and a notice to the old one. `POST /api/auth/verify` with that token makes the
+    change. At most three mails are sent an hour.
     """
     return mailed.request_change(db, body)
 
@@ -163,7 +163,7 @@ def change_address(db: Database, body: EmailChange) -> None:
 def log_in_with_code(db: Database, body: MfaLogin, user_agent: str) -> Tokens:
     """Log in: the second step
 
-    With the `mfa_token` of the login and a code of the authenticator app or a recovery code. Each is good once.
+    Send the `mfa_token` of the login and a code from the authenticator app, or a recovery code. Each code works once.
     """
     return second_factor.log_in(db, body, user_agent)
 
@@ -174,8 +174,8 @@ def log_in_with_code(db: Database, body: MfaLogin, user_agent: str) -> Tokens:
 def set_up_second_factor(db: Database, body: NewSecondFactor) -> Authenticator:
     """Set up a second factor
 
-    Shows the secret for an authenticator app (RFC 6238: SHA-1, 6 digits, 30 seconds). It counts once a code of it has
-    confirmed it.
+    Shows the secret for an authenticator app (RFC 6238: SHA-1, 6 digits, 30 seconds). The second factor is on once a
+    code from the app has confirmed it.
     """
     return second_factor.set_up(db, body)
 

@@ -64,9 +64,8 @@ def delete_doctor(db: Database, id: IdText, if_match: list[int] | None) -> None:
 def unlink_doctor(db: Database, id: IdText, if_match: list[int] | None) -> None:
     """Take the account away from a doctor
 
-    Its creator, an admin or that account itself may. Every patient that was opened to the doctor is closed. Where there
-    are more than 5,000, the account sees none of them any more, the `access` in the other mappings follows within
-    minutes, and until then nobody can be linked.
+    Its creator, an admin or that account itself may. The account loses every patient at once, and `access` becomes
+    `none` in their mappings. With more than 5,000 this takes minutes; until then no account can be linked.
     """
     return doctors.unlink(db, id, if_match)
 

@@ -3,8 +3,8 @@
 `{}` migrates, `{"grant_admin": "<e-mail>"}` promotes, `{"verify_audit": true}` lists broken links of the audit,
 `{"delete_doctor": <id>}` deletes one who is assigned to too many patients for a request, `{"erase_patient": <id>}`
 takes everything of a patient, `{"send_again": true}` sends the mails that were set aside,
-`{"turn_off_second_factor": "<e-mail>"}` helps who has lost a device. A deployment calls it as a custom resource of
-CloudFormation, and goes on only when it has been told that all went well.
+`{"turn_off_second_factor": "<e-mail>"}` helps somebody who has lost a device. A deployment calls it as a custom
+resource of CloudFormation, and goes on only when it has been told that all went well.
 """
 
 import json
@@ -74,7 +74,7 @@ def _deploy(event: dict[str, Any]) -> None:
     answer["PhysicalResourceId"] = "schema"  # always the same, or CloudFormation would ask to delete the one before
     try:
         if event["RequestType"] != "Delete":  # the schema goes with the database
-            with suppress(DatabaseIsNewer):  # a deployment that is rolled back comes with the code of before
+            with suppress(DatabaseIsNewer):  # a deployment that is rolled back comes with the previous code
                 _migrate(_conninfo())
         answer["Status"] = "SUCCESS"
     except Exception as error:

@@ -18,7 +18,7 @@ def lambda_handler(event: dict[str, Any], context: Any) -> list[dict[str, Any]] 
     db = Database(None, "sender", context.aws_request_id)
     if "Records" in event:
         notifications = [json.loads(record["Sns"]["Message"]) for record in event["Records"]]
-        outbox.suppress(db, [address for found in notifications for address in outbox.complaining(found)])
+        outbox.suppress(db, [address for found in notifications for address in outbox.rejected_addresses(found)])
         return None
     if event.get("begin"):
         outbox.begin(db)

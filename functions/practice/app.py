@@ -34,7 +34,7 @@ api = Api()
 
 @api.route("GET", "/api/practice", refusals=[NoPractice])
 def read_practice(db: Database) -> Doctor:
-    """Read the doctor that you are
+    """Read your own doctor entry
 
     The entry of the directory that your account is linked to.
     """

@@ -19,9 +19,9 @@ from healthcare.platform.logs import logger
 from healthcare.platform.settings import settings
 
 AT_ONCE = 100
-CLAIMS_FOR = 45  # seconds; then the next run goes on
-GATHERS_FOR = 0.05  # seconds, so that one call settles many
-LOOKS_AGAIN = 2  # seconds, while something slow is on its way
+CLAIM_SECONDS = 45  # seconds; then the next run goes on
+BATCH_SECONDS = 0.05  # seconds, so that one call settles many
+POLL_SECONDS = 2  # seconds, while something slow is on its way
 # What trying again does not change.
 HOPELESS = ("MessageRejected", "BadRequestException", "ValueError")
 
@@ -30,14 +30,14 @@ Message = dict[str, Any]
 
 @logger.inject_lambda_context(clear_state=True)
 def lambda_handler(event: dict[str, Any], context: object) -> None:
-    until = time.monotonic() + CLAIMS_FOR
+    until = time.monotonic() + CLAIM_SECONDS
     outbox = partial(_outbox, boto3.client("lambda"))
     ses = boto3.client("sesv2", config=Config(max_pool_connections=AT_ONCE))
     with ThreadPoolExecutor(AT_ONCE) as threads:
         running = {threads.submit(_sent, ses, message) for message in outbox(begin=True, claim=AT_ONCE)}
         while running:
-            wait(running, timeout=LOOKS_AGAIN, return_when=FIRST_COMPLETED)
-            done, running = wait(running, timeout=GATHERS_FOR)
+            wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+            done, running = wait(running, timeout=BATCH_SECONDS)
             room = AT_ONCE - len(running) if time.monotonic() < until else 0
             claimed = outbox(settle=[future.result() for future in done], claim=room)
             running |= {threads.submit(_sent, ses, message) for message in claimed}

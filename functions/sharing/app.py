@@ -66,9 +66,9 @@ def change_delegate(db: Database, id: IdText, body: DelegateChange, if_match: li
 
 @api.route("DELETE", "/api/delegates/{id}", status=204)
 def delete_delegate(db: Database, id: IdText, if_match: list[int] | None) -> None:
-    """End that somebody acts for you
+    """Remove a delegate
 
-    The next request of theirs for you is refused.
+    Their next request for you is refused.
     """
     return delegates.delete(db, id, if_match)
 

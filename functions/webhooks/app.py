@@ -48,7 +48,7 @@ def read_webhook(db: Database, id: IdText) -> Webhook:
 def change_webhook(db: Database, id: IdText, body: WebhookChange, if_match: list[int] | None) -> Webhook:
     """Change a webhook
 
-    `rotate_secret` makes a new secret and shows it; the old one signs as well for a day.
+    `rotate_secret` makes a new secret and shows it; for a day, deliveries carry signatures by both.
     """
     return webhooks.update(db, id, body, if_match)
 

@@ -69,7 +69,7 @@ class Check:
         return self._moto(environ, start_response)
 
     def _post(self, request: Request) -> Response:
-        """Stores the file of a form as a PUT would, because of the fields moto's own POST keeps the key alone."""
+        """Stores a form's file with a PUT, because moto's own POST ignores every field but the key."""
         fields, file = read_form(request)
         bucket = request.path.strip("/")
         self.check_form(bucket, fields, file)

@@ -79,7 +79,7 @@ class NotOffered(Invalid):
     """
 
     slug, title = "not-offered", "This time is not offered"
-    detail = "The doctor does not offer this visit so; `errors` says what to change."
+    detail = "The doctor does not offer this visit at this time or in this way; `errors` says which."
 
 
 class SlotTaken(Conflict):
@@ -113,7 +113,7 @@ class TooManyBookings(Conflict):
 
 
 class WrongStatus(Conflict):
-    """The appointment is not in a state from which this leads on: a cancelled one stays cancelled, for instance.
+    """The appointment's status does not allow this step: a cancelled one stays cancelled, for instance.
 
     Read it again; its `status` says how it stands.
     """
@@ -123,7 +123,7 @@ class WrongStatus(Conflict):
 
 
 class TooLate(Conflict):
-    """The appointment starts so soon, or has started already, that it can't be cancelled or moved any more.
+    """The appointment starts too soon, or has started, so it can no longer be cancelled or moved.
 
     Call the doctor.
     """

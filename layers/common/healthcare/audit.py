@@ -1,4 +1,4 @@
-"""What was done to a user's patients, mappings, doctors and account, as the database recorded it."""
+"""What was done to what belongs to a user, as the database recorded it."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -27,7 +27,7 @@ class AuditEvent(Row):
 
 
 class AuditQuery(PageQuery):
-    patient_id: IdText | None = Field(None, description="Only what was done to this patient and its mappings.")
+    patient_id: IdText | None = Field(None, description="Only what was done to this patient and to what belongs to it.")
 
 
 def search(db: Database, query: AuditQuery) -> Page[AuditEvent]:

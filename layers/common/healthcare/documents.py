@@ -65,7 +65,7 @@ Signed = Annotated[str, Field(json_schema_extra={"maxLength": 10_000})]
 class Upload(Output):
     url: Signed = Field(examples=["https://documents.s3.eu-central-1.amazonaws.com/"])
     fields: dict[str, Signed] = Field(
-        description="Of a POST of multipart/form-data, with the bytes as `file` after them. S3 takes no other bytes.",
+        description="The fields of a multipart/form-data POST; the bytes follow as `file`. S3 refuses any other bytes.",
         examples=[{"key": "6b8b4567-327b-43c6-a43c-1f2b0d9e8a11", "Content-Type": "application/pdf"}],
     )
     expires_at: datetime
@@ -104,9 +104,9 @@ class NotUploaded(Conflict):
 
 
 class Infected(Conflict):
-    """The scan for malware has found something in the file, which nobody can download therefore.
+    """The malware scan found something in this file, so nobody can download it.
 
-    Look into where the file comes from.
+    Find out where the file came from.
     """
 
     slug, title = "infected", "The document holds malware"

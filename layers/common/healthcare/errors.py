@@ -144,7 +144,7 @@ class Conflict(Refusal):
 
 
 class Gone(Refusal):
-    """What this refers to was there once, or never, and is not any more.
+    """What this refers to does not exist, or no longer does.
 
     Sending it again will not help.
     """

@@ -209,13 +209,13 @@ WordCursor = Annotated[
 
 
 class Row(Output):
-    """An item of lists, which are in the order of ids."""
+    """An item of a list."""
 
     id: int
 
 
 class Found(Row):
-    """An item of lists that can be searched, which then are in the order of the words found."""
+    """An item of a list that can be searched; then it is in the order of the words found."""
 
     word: str = Field("", exclude=True)
 

@@ -72,14 +72,15 @@ class NewHours(Input):
     time_zone: TimeZone = Field(description="A name of IANA's.", examples=["Europe/London"])
     visits: Annotated[list[Visit], Field(min_length=1, max_length=20), AfterValidator(_codes_differ)]
     weekly: Annotated[list[Window], Field(max_length=50), AfterValidator(_windows_differ)] = Field(
-        description="In local time. What the clocks leave out is an hour later; of what comes twice, the second counts."
+        description="In local time. A time that the clocks skip counts as an hour later; of one that occurs twice, the"
+        " second counts."
     )
     step_minutes: int = Field(15, ge=5, le=240, description="From one start to the next.", examples=[15])
     buffer_minutes: int = Field(0, ge=0, le=240, description="Kept free after each visit.", examples=[5])
-    notice_minutes: Minutes = Field(60, description="From now to the first time that is offered.", examples=[60])
-    horizon_days: int = Field(90, ge=1, le=365, description="From now to the last.", examples=[90])
+    notice_minutes: Minutes = Field(60, description="From now to the first offered time, at least.", examples=[60])
+    horizon_days: int = Field(90, ge=1, le=365, description="How many days ahead times are offered.", examples=[90])
     cancel_minutes: Minutes = Field(
-        0, description="So long before it starts, a visit can still be cancelled or moved.", examples=[120]
+        0, description="How long before its start a visit can still be cancelled or moved.", examples=[120]
     )
     bookings_per_account: int = Field(
         20, ge=1, le=1000, description="Bookings to come that one account may have with this doctor.", examples=[20]

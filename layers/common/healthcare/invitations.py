@@ -207,5 +207,5 @@ def accept(db: Database, given: Acceptance) -> Accepted:
 
 
 def _hash(code: str) -> bytes:
-    """160 random bits need nothing slower."""
+    """160 random bits cannot be guessed, so a fast hash is enough."""
     return sha256(code.encode()).digest()

@@ -55,7 +55,7 @@ class MappingNotFound(NotFound):
 class AlreadyAssigned(Conflict):
     """This doctor is assigned to this patient already.
 
-    Nothing: things are as you want them.
+    There is nothing to do.
     """
 
     slug, title = "already-assigned", "The doctor is assigned to the patient already"

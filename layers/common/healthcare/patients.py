@@ -1,4 +1,4 @@
-"""Patients: each belongs to the user who made it, and nobody else ever sees it."""
+"""Patients: each belongs to the user who made it, and others see it only as that user lets them."""
 
 from datetime import date, datetime
 from typing import LiteralString

@@ -96,8 +96,8 @@ def _check_order(begins: date | None, ends: date | None) -> None:
 PastTime = Annotated[Moment, AfterValidator(_not_later)]
 
 
-class _Said(Input):
-    """Comes back as it was sent: what was left out then is not there."""
+class _Content(Input):
+    """Content of a record. A field that was left out is absent in the answer too."""
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
@@ -105,7 +105,7 @@ class _Said(Input):
         return handler(schema) | {"required": required}
 
 
-class Code(_Said):
+class Code(_Content):
     """A code as HL7 FHIR has it."""
 
     system: Uri = Field(description="Whose code it is: LOINC, SNOMED CT, RxNorm ...", examples=["http://loinc.org"])
@@ -113,12 +113,12 @@ class Code(_Said):
     display: Line | None = Field(None, description="The code in words.", examples=["Hemoglobin in blood"])
 
 
-class Note(_Said):
+class Note(_Content):
     title: Line | None = Field(None, examples=["First visit"])
     text: Text = Field(examples=["Feels well."])
 
 
-class Condition(_Said):
+class Condition(_Content):
     name: Name = Field(examples=["Hypertension"])
     code: Code | None = None
     since: PastDate | None = None
@@ -131,14 +131,14 @@ class Condition(_Said):
         return self
 
 
-class Allergy(_Said):
+class Allergy(_Content):
     substance: Name = Field(examples=["Penicillin"])
     code: Code | None = None
     reaction: ShortText | None = None
     severity: Severity | None = None
 
 
-class Medication(_Said):
+class Medication(_Content):
     name: Name = Field(examples=["Ramipril"])
     code: Code | None = None
     dose: Line | None = Field(None, examples=["5 mg"])
@@ -152,7 +152,7 @@ class Medication(_Said):
         return self
 
 
-class Observation(_Said):
+class Observation(_Content):
     """`value` and `unit`, or `text`."""
 
     name: Name = Field(examples=["Hemoglobin"])
@@ -168,7 +168,7 @@ class Observation(_Said):
         return self
 
 
-class Immunization(_Said):
+class Immunization(_Content):
     vaccine: Name = Field(examples=["Tetanus toxoid"])
     code: Code | None = None
     given_on: PastDate
@@ -238,7 +238,7 @@ class Retraction(Input):
 
 
 class _Exact(Output):
-    """Writes JSON that came as text, and numbers that came as digits, as they came. No text of ours holds NUL."""
+    """Writes strings that begin with NUL unquoted: content that is JSON already, and numbers that keep their digits."""
 
     def model_dump_json(self, **options: Any) -> str:
         return _spliced(super().model_dump_json(**options))

@@ -18,7 +18,7 @@ from healthcare.platform import sealing
 from healthcare.platform.settings import settings
 
 COLUMNS: LiteralString = "id, url, events, enabled, version, created_at, updated_at"
-MOST = 20
+MAX_WEBHOOKS = 20
 
 Event = TypeAliasType(
     "Event",
@@ -87,7 +87,7 @@ class TooManyWebhooks(Conflict):
     """
 
     slug, title = "too-many-webhooks", "There are too many webhooks"
-    detail = f"An account has {MOST} webhooks at most."
+    detail = f"An account has {MAX_WEBHOOKS} webhooks at most."
 
 
 class WebhookNotFound(NotFound):
@@ -117,7 +117,7 @@ def create(db: Database, new: NewWebhook) -> Webhook:
         url=new.url,
         events=new.events,
         secret=_sealed(db, secret),
-        most=MOST,
+        most=MAX_WEBHOOKS,
         constraints={"webhooks_owner_id_fkey": AccountGone},
     )
     if webhook is None:

@@ -327,7 +327,7 @@ def _fingerprint(password_hash: str) -> bytes:
 
 
 def _recovery_hash(user_id: int, code: str) -> bytes:
-    """80 random bits need nothing slower."""
+    """80 random bits cannot be guessed, so a fast hash is enough."""
     return sha256(f"{user_id} {code}".encode()).digest()
 
 

@@ -58,7 +58,7 @@ class _Refreshed(Output):
 
 
 def refresh(db: Database, given: Refresh) -> Tokens:
-    """A token whose successor was used already has been stolen, from its owner or by its user: its session ends.
+    """If a token comes back after its successor was used, one of the two was stolen: the session ends.
 
     The successor is derived from the token, so that a repetition gives the same one and nothing secret is kept.
     """
@@ -131,10 +131,10 @@ def end(db: Database, id: int) -> None:
 
 
 def tokens_of(keys: tokens.KeySet, user: User, family: UUID, secret: bytes) -> Tokens:
-    """Where admins have to have a second factor, one without it is a user like others."""
-    is_short_of_one = settings().admin_second_factor == "required" and not user.second_factor
+    """Where admins must have a second factor, one without it gets the role `user`."""
+    lacks_second_factor = settings().admin_second_factor == "required" and not user.second_factor
     return Tokens(
-        access_token=keys.issue(user.id, "user" if is_short_of_one else user.role),
+        access_token=keys.issue(user.id, "user" if lacks_second_factor else user.role),
         expires_in=settings().access_token_lifetime,
         refresh_token=urlsafe_b64encode(family.bytes + secret).decode(),
         user=user,
@@ -142,7 +142,7 @@ def tokens_of(keys: tokens.KeySet, user: User, family: UUID, secret: bytes) -> T
 
 
 def token_hash(secret: bytes) -> bytes:
-    """256 random bits need nothing slower."""
+    """256 random bits cannot be guessed, so a fast hash is enough."""
     return sha256(secret).digest()
 
 

@@ -37,7 +37,7 @@ _WORDS = {
     "change": _Words(
         "Confirm your new e-mail address",
         (
-            "Please confirm that your account shall use this address. The link is good for 30 minutes and for one use.",
+            "Please confirm this address for your account. The link is good for 30 minutes and for one use.",
             _IGNORE,
         ),
         ("Use this address", "verify"),

@@ -1,6 +1,6 @@
 """The outbox, as the sender sees it: what is due is claimed with a lease, sent outside the network, and settled.
 
-At least once: whoever does not settle in time is followed by another, who sends a message of the same id.
+Delivery is at least once: if a sender does not settle in time, another sends the message again, with the same id.
 """
 
 import json
@@ -20,7 +20,7 @@ from healthcare.platform.logs import logger
 from healthcare.platform.metrics import count
 from healthcare.platform.settings import settings
 
-_PROVE_SOMETHING = ("reset", "verify", "change")
+_WITH_TOKEN = ("reset", "verify", "change")
 
 
 class Message(Output):
@@ -106,7 +106,7 @@ def claim(db: Database, wanted: int) -> Messages:
             wanted=wanted,
         )
         sendable = [message for message in claimed if message.address and settings().mail_from]
-        proofs = _with_tokens(db, [message for message in sendable if message.kind in _PROVE_SOMETHING])
+        proofs = _with_tokens(db, [message for message in sendable if message.kind in _WITH_TOKEN])
         items = [
             Message(
                 id=message.id,
@@ -117,7 +117,7 @@ def claim(db: Database, wanted: int) -> Messages:
                 **_appointment(message),
             )
             for message in sendable
-            if message.id in proofs or (message.kind not in _PROVE_SOMETHING and _is_still_so(message))
+            if message.id in proofs or (message.kind not in _WITH_TOKEN and _still_applies(message))
         ] + [_delivery(message, message.url) for message in claimed if message.url]
         transaction.finish(
             """
@@ -164,7 +164,7 @@ def _with_tokens(db: Database, messages: Sequence[_Claimed]) -> dict[int, str]:
     return {row.id: made[row.id] for row in alive}
 
 
-def _is_still_so(message: _Claimed) -> bool:
+def _still_applies(message: _Claimed) -> bool:
     """A mail about an appointment is for the appointment as it now stands; others are for what has happened."""
     if not message.kind.startswith("appointment."):
         return True
@@ -214,7 +214,7 @@ def _secrets(message: _Claimed) -> Iterator[bytes]:
 def settle(db: Database, settlements: Sequence[Settlement]) -> None:
     """What failed waits for its next attempt. What is hopeless, or has had all of them, is set aside.
 
-    Of a message that somebody else has claimed since, only that it was sent is news.
+    If somebody else has claimed a message since, only `sent` is recorded.
     """
     settled = db.rows(
         _Settled,
@@ -271,7 +271,7 @@ def _token(message_id: int) -> str:
     return urlsafe_b64encode(tokens.keys().derived("mail", str(message_id).encode())[0]).rstrip(b"=").decode()
 
 
-def complaining(notification: dict[str, Any]) -> list[str]:
+def rejected_addresses(notification: dict[str, Any]) -> list[str]:
     """The addresses that a notification of SES names for good: bounces that may pass do not count."""
     match notification:
         case {"eventType": "Bounce", "bounce": {"bounceType": "Permanent", "bouncedRecipients": recipients}}:

@@ -1,4 +1,4 @@
-"""Where deliveries may go, and how one is made: to a public address, which is looked up once and then kept to."""
+"""Checks that a delivery goes to a public address, and makes it. The address is looked up once and then kept."""
 
 import socket
 import ssl

@@ -14,7 +14,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 
-# What no line shows need not be found out for each; the last one asks asyncio for a loop that is not there.
+# No line shows these, so logging need not look them up; the last one would ask for an asyncio loop.
 for kind in ("Threads", "Processes", "Multiprocessing", "AsyncioTasks"):
     setattr(logging, f"log{kind}", False)
 

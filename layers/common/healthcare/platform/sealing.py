@@ -1,4 +1,4 @@
-"""Keeps a short secret at rest so that the database alone gives it to nobody: encrypted, with keys of Secrets Manager.
+"""Encrypts short secrets with keys from Secrets Manager, so that the database alone reveals none.
 
 XChaCha20-Poly1305 of libsodium. What is sealed begins with the id of its key, in the clear.
 """
@@ -36,7 +36,7 @@ def unseal(sealed: bytes, context: str) -> bytes:
 
 
 def is_old(sealed: bytes) -> bool:
-    """Whether a key sealed it that is not the current one any more."""
+    """Whether it was sealed with a key that is no longer the current one."""
     return sealed[1 : 1 + sealed[0]] != str(_key_set()["current"]).encode()
 
 

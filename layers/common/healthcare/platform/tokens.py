@@ -53,9 +53,9 @@ class KeySet(NamedTuple):
         return jwt.encode(claims, self.keys[self.current], algorithm=_ALGORITHM, headers=headers)
 
     def derived(self, purpose: str, message: bytes) -> list[bytes]:
-        """What nobody without the keys can make of `message`: 32 bytes by each key, by the current one first.
+        """HMACs of `message` for `purpose`, 32 bytes each, one per key, the current key's first.
 
-        With a NUL after it, a `purpose` is the beginning of no JWT.
+        The NUL after `purpose` keeps them apart from a JWT's signature.
         """
         keys = sorted(self.keys, key=lambda kid: kid != self.current)
         return [digest(self.keys[kid], purpose.encode() + b"\0" + message, "sha256") for kid in keys]

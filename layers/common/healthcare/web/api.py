@@ -95,7 +95,7 @@ class Api:
     ) -> Callable[[Handler], Handler]:
         """`location` is a template of the answer's fields. `refusals` are those that the parameters do not imply.
 
-        A GET that writes down who read `discloses`, so that a delegate who may only read may do it. An answer that
+        `discloses` marks a GET that records who read; a delegate who may only read may make that write. An answer that
         `shows_secret` is not kept for an Idempotency-Key.
         """
 
