@@ -2,13 +2,11 @@
 
 import os
 import sys
-from collections.abc import Mapping
-from pathlib import Path
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from local.database.database import BAD_URL, DATABASE, OWNER, is_given, port_of
+from local.database.database import BAD_URL, first_line, owner_conninfo
 from local.database.postgres import installation
 from local.settings import CannotStart, state_folder
 
@@ -25,7 +23,7 @@ Without that, as user 1 of the API:
 def main() -> int:
     try:
         folder = state_folder(os.environ)
-        conninfo = _conninfo(folder, os.environ)
+        conninfo = owner_conninfo(folder, os.environ)
         # libpq finds the passwords of all roles there.
         os.environ["PGPASSFILE"] = str(folder / "pgpass")
         os.environ.setdefault("PGCLIENTENCODING", "UTF8")
@@ -39,8 +37,10 @@ def main() -> int:
         print(BAD_URL, file=sys.stderr)
         return 1
     except psycopg.OperationalError as error:
-        reason = str(error).strip().splitlines()[0]
-        print(f"The database does not let us in. Is `make run` up, in another terminal? {reason}", file=sys.stderr)
+        print(
+            f"The database does not let us in. Is `make run` up, in another terminal? {first_line(error)}",
+            file=sys.stderr,
+        )
         return 1
     parameters = conninfo_to_dict(conninfo)
     password = parameters.pop("password", None)  # the arguments of a process are for all to see
@@ -49,13 +49,6 @@ def main() -> int:
     conninfo = make_conninfo("", **parameters)
     psql = str(installation() / "bin" / "psql")
     return os.execv(psql, [psql, "--quiet", conninfo])  # noqa: S606 - in place of this process, terminal and all
-
-
-def _conninfo(folder: Path, environ: Mapping[str, str]) -> str:
-    """Of the database that `make run` uses with the same environment."""
-    if is_given(environ):
-        return environ.get("DATABASE_URL", "")
-    return f"host=127.0.0.1 port={port_of(folder)} dbname={DATABASE} user={OWNER}"
 
 
 if __name__ == "__main__":

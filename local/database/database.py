@@ -97,14 +97,26 @@ def _given(folder: Path, environ: Mapping[str, str]) -> Database:
     except psycopg.ProgrammingError:  # whose text may hold the password
         raise CannotStart(BAD_URL) from None
     except psycopg.Error as error:
-        reason = str(error).strip().splitlines()[0]
-        raise CannotStart(f"The database that DATABASE_URL or PGHOST names does not let us in: {reason}") from None
+        said = first_line(error)
+        raise CannotStart(f"The database that DATABASE_URL or PGHOST names does not let us in: {said}") from None
     variables |= {"PGSSLMODE": parameters.get("sslmode") or "prefer", "PGPASSFILE": str(folder / "pgpass")}
     if "sslrootcert" in parameters:
         variables["PGSSLROOTCERT"] = parameters["sslrootcert"]
     if pooler := environ.get("DATABASE_POOLER"):
         variables["PGHOST"], _, variables["PGPORT"] = pooler.rpartition(":")
     return _migrated(folder, conninfo, owner, password, variables)
+
+
+def owner_conninfo(folder: Path, environ: Mapping[str, str]) -> str:
+    """To the database that `make run` uses with this environment, as its owner."""
+    if is_given(environ):
+        return environ.get("DATABASE_URL", "")
+    passfile = str(folder / "pgpass")
+    return make_conninfo(host="127.0.0.1", port=port_of(folder), dbname=DATABASE, user=OWNER, passfile=passfile)
+
+
+def first_line(error: psycopg.Error) -> str:
+    return str(error).strip().splitlines()[0]
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -126,7 +138,7 @@ def _migrated(
     except MigrationError as error:
         raise CannotStart(f"{error}{hint}") from error
     except psycopg.Error as error:
-        raise CannotStart(f"The migrations could not be applied: {str(error).strip().splitlines()[0]}") from error
+        raise CannotStart(f"The migrations could not be applied: {first_line(error)}") from error
     logins = passwords | ({owner: password} if password else {})
     lines = [f"*:*:*:{_escaped(role)}:{_escaped(text)}\n" for role, text in logins.items()]
     password_file = folder / "pgpass"

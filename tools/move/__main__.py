@@ -19,6 +19,7 @@ import psycopg
 from psycopg import Connection
 
 from local.console import Console
+from local.database.database import first_line
 from local.settings import CannotStart, read
 from tools.move import source, target
 from tools.move.tables import TABLES
@@ -36,7 +37,7 @@ def main(environ: Mapping[str, str]) -> int:
     except CannotStart as error:
         print(error, file=sys.stderr)
     except psycopg.Error as error:
-        print(f"The move has stopped: {source.first_line(error)}. Run it again, and it goes on.", file=sys.stderr)
+        print(f"The move has stopped: {first_line(error)}. Run it again, and it goes on.", file=sys.stderr)
     except KeyboardInterrupt:
         print("The move was stopped. Run it again, and it goes on.", file=sys.stderr)
     else:

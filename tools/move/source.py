@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 from psycopg import Connection, IsolationLevel, sql
 
+from local.database.database import first_line
 from local.settings import CannotStart
 from tools.move.tables import IDS, SPELLINGS, TABLES, TIMES
 
@@ -23,10 +24,6 @@ def connected(name: str, conninfo: str, client_encoding: str | None = None) -> I
         raise CannotStart(f"The database of {name} does not let us in: {first_line(error)}") from None
     with closing(connection):
         yield connection
-
-
-def first_line(error: psycopg.Error) -> str:
-    return str(error).strip().splitlines()[0]
 
 
 @contextmanager

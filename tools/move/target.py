@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from psycopg import ClientCursor, Connection
-from psycopg.conninfo import make_conninfo
 
 from local.__main__ import take_lock
-from local.database.database import DATABASE, OWNER, is_given, port_of, ready_database
+from local.database.database import is_given, owner_conninfo, ready_database
 from local.settings import CannotStart
 from tools.move.source import Found, connected
 from tools.move.tables import TABLES, Moved
@@ -43,16 +42,13 @@ def opened(conninfo: str, folder: Path, environ: Mapping[str, str]) -> Iterator[
 @contextmanager
 def _local_run(folder: Path, environ: Mapping[str, str]) -> Iterator[str]:
     """The login to the database that the local run is given, or to its own, whether it is up or not."""
-    if is_given(environ):
-        yield environ.get("DATABASE_URL", "")
-        return
     server: AbstractContextManager[object] = nullcontext()
     with suppress(CannotStart):
-        take_lock(folder)
-        server = ready_database(folder, {})
+        if not is_given(environ):
+            take_lock(folder)
+            server = ready_database(folder, {})
     with server:
-        file, port = str(folder / "pgpass"), port_of(folder)
-        yield make_conninfo(host="127.0.0.1", port=port, dbname=DATABASE, user=OWNER, passfile=file)
+        yield owner_conninfo(folder, environ)
 
 
 def prepare(target: Connection[Any]) -> None:

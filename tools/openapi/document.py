@@ -213,9 +213,7 @@ def with_limits(schema: Part) -> Part:
                 schema.setdefault("minimum", 0)
             schema.setdefault("maximum", MAX_ID)
             schema.setdefault("format", "int32" if schema["maximum"] < 2**31 else "int64")
-        case {"type": "string" | ["string", "null"]} if not {"enum", "const", "format"} & schema.keys():
-            schema.setdefault("maxLength", TEXT)
-        case {"type": "string" | ["string", "null"], "format": "date" | "date-time" | "uri" | "uri-reference"}:
+        case {"type": "string" | ["string", "null"]} if not {"enum", "const"} & schema.keys():
             schema.setdefault("maxLength", TEXT)
         case {"type": "array"}:
             schema.setdefault("maxItems", 100)

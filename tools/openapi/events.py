@@ -11,13 +11,12 @@ from typing import Any
 
 from local.settings import PROJECT
 from tools.openapi.declared import Json, gateway_functions
-from tools.openapi.document import document
+from tools.openapi.document import REQUEST_ID, document
 
 EVENTS = PROJECT / "events"
 HOST = "api.example.com"
 STAGE = "v1"
 ACCOUNT, API = "123456789012", "abcdef1234"
-REQUEST_ID = "6a2e0c9e-8f4b-4b8e-9d1c-0d6f3c5b7a21"
 AUTHORIZATION = "Bearer header.payload.signature"
 CALLER = {"principalId": "1", "user_id": "1", "role": "user", "exp": "4102444800"}  # the year 2100
 

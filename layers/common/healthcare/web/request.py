@@ -22,10 +22,7 @@ ETAG = rf"(?:W/)?{OPAQUE_TAG}"
 # Where pydantic's own words would puzzle the reader.
 TYPE_IN_WORDS = {
     "extra_forbidden": "Unknown field",
-    "date_type": "Input should be a date as YYYY-MM-DD",
-    "date_parsing": "Input should be a date as YYYY-MM-DD",
     "date_from_datetime_parsing": "Input should be a date as YYYY-MM-DD",
-    "date_from_datetime_inexact": "Input should be a date as YYYY-MM-DD",
 }
 
 _OWNER_ID: TypeAdapter[int] = TypeAdapter(IdText)
