@@ -5,6 +5,7 @@ The network has no way out, so the outbox is asked and told by functions/outbox,
 
 import json
 import time
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from functools import partial
 from os import environ
@@ -30,11 +31,18 @@ Message = dict[str, Any]
 
 @logger.inject_lambda_context(clear_state=True)
 def lambda_handler(event: dict[str, Any], context: object) -> None:
-    until = time.monotonic() + CLAIM_SECONDS
     outbox = partial(_outbox, boto3.client("lambda"))
+    try:
+        outbox(begin=True)
+    finally:  # what fails at the beginning holds up no message
+        _send_all(outbox)
+
+
+def _send_all(outbox: Callable[..., list[Message]]) -> None:
+    until = time.monotonic() + CLAIM_SECONDS
     ses = boto3.client("sesv2", config=Config(max_pool_connections=AT_ONCE))
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        running = {threads.submit(_sent, ses, message) for message in outbox(begin=True, claim=AT_ONCE)}
+        running = {threads.submit(_sent, ses, message) for message in outbox(claim=AT_ONCE)}
         while running:
             wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
             done, running = wait(running, timeout=BATCH_SECONDS)

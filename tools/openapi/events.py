@@ -32,7 +32,8 @@ OF_NO_ROUTE: dict[str, Json] = {
         "authorizationToken": AUTHORIZATION,
     },
     "migrate/migrate": {},
-    "outbox/claim": {"begin": True, "claim": 10},
+    "outbox/begin": {"begin": True},
+    "outbox/claim": {"claim": 10},
     "sender/send": {},
     "rotate_keys/create_secret": {
         "SecretId": "healthcare/token-keys",

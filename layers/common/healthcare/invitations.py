@@ -120,8 +120,8 @@ class AlreadyLinked(Conflict):
 class PatientsStillOpen(Conflict):
     """More patients were opened to the doctor's former account than one request closes.
 
-    They are being closed, some thousand a minute; accept again then. If that account is still linked, end that link
-    first: `DELETE /api/doctors/{id}/account`.
+    They are being closed, up to 5,000 in each run of the sender; accept again then. If that account is still linked,
+    end that link first: `DELETE /api/doctors/{id}/account`.
     """
 
     slug, title = "patients-still-open", "The doctor's former patients are not closed yet"

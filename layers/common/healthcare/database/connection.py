@@ -20,7 +20,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 from pydantic import BaseModel
 
-from healthcare.errors import NotDelegated, ReadOnly, Refusal, Unavailable
+from healthcare.errors import AccountGone, NotDelegated, ReadOnly, Refusal, Unavailable
 from healthcare.platform.settings import settings
 
 _BEGIN: LiteralString = "BEGIN;\n"
@@ -41,7 +41,7 @@ Constraints = Mapping[str, Callable[[], Refusal]]
 """What to raise when PostgreSQL refuses a statement by the constraint of that name."""
 
 NO_CONSTRAINTS: Constraints = MappingProxyType({})
-_OF_ACTING: Constraints = {"not_delegated": NotDelegated, "read_only": ReadOnly}
+_OF_ACTING: Constraints = {"not_delegated": NotDelegated, "read_only": ReadOnly, "account_closed": AccountGone}
 
 Purpose = Literal["read", "disclose", "write"]
 """What a request is for; `disclose` reads and writes down that it was read."""

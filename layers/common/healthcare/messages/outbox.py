@@ -9,17 +9,27 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from hmac import digest
-from typing import Any, Literal
+from typing import Any, Literal, LiteralString
+
+import psycopg
 
 from healthcare import ics, webhooks
 from healthcare.appointments import Appointment
 from healthcare.database.connection import Database
+from healthcare.errors import Refusal
 from healthcare.fields import Output
 from healthcare.platform import sealing, tokens
 from healthcare.platform.logs import logger
 from healthcare.platform.metrics import count
 from healthcare.platform.settings import settings
 
+_BEGIN: tuple[LiteralString, ...] = (
+    "SELECT remind()",
+    "SELECT erase_closed()",
+    "SELECT close_unlinked()",
+    "SELECT forget_messages()",
+    "SELECT forget_idempotency_keys()",
+)
 _WITH_TOKEN = ("reset", "verify", "change")
 
 
@@ -245,8 +255,18 @@ def settle(db: Database, settlements: Sequence[Settlement]) -> None:
 def begin(db: Database) -> None:
     """What each run of the sender does first: reminds, sweeps out what is old, and goes on with what was too much for
     one request: erasing what closed accounts left, and closing the patients of doctors without an account.
+
+    Raises RuntimeError once all has been tried, when something failed.
     """
-    db.execute("SELECT remind(); SELECT erase_closed(); SELECT close_unlinked(); SELECT forget_messages()")
+    failed = []
+    for work in _BEGIN:
+        try:
+            db.execute(work)
+        except (psycopg.Error, Refusal):
+            logger.exception("the outbox could not begin", work=work)
+            failed.append(work)
+    if failed:
+        raise RuntimeError(f"failed: {failed}")
 
 
 def suppress(db: Database, addresses: Sequence[str]) -> None:
