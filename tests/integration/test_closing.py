@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 
+from healthcare.database.operations import broken_audit_links
 from tests.booking import book, free_times, later, let_pass, new_doctor, new_patient
 from tests.conftest import Database, Post
 from tests.gateway import Client
+from tests.integration.test_documents_in_s3 import NEW
 
 
 def _close(client: Client) -> None:
@@ -112,6 +114,72 @@ def test_of_a_hundred_thousand_patients_the_request_and_each_run_of_the_sender_e
         post.send()
         left.append(database.value("SELECT count(*) FROM patients"))
     assert left == [99900, 99400, 98900]
+
+
+def test_an_account_of_many_mappings_is_erased_a_few_of_them_at_a_time(
+    ann: Client, bob: Client, post: Post, database: Database
+) -> None:
+    with database.connect() as connection:
+        connection.execute("SET session_replication_role = replica")  # without triggers, which take their time
+        connection.execute(
+            "INSERT INTO doctors (created_by, name, specialty) SELECT %s, 'Who', 'Time' FROM generate_series(1, 30)",
+            [bob.user["id"]],
+        )
+        connection.execute(
+            "INSERT INTO patients (owner_id, name) SELECT %s, 'Patient' FROM generate_series(1, 100)", [ann.user["id"]]
+        )
+        connection.execute(
+            "INSERT INTO mappings (owner_id, patient_id, doctor_id)"
+            " SELECT owner_id, p.id, d.id FROM patients AS p, doctors AS d"
+        )
+    _close(ann)
+    left = [database.value("SELECT count(*) FROM mappings")]
+    while database.value("SELECT count(*) FROM closings"):
+        post.send()
+        left.append(database.value("SELECT count(*) FROM mappings"))
+    assert left == [2800, 1800, 800, 0]
+    assert database.value("SELECT count(*) FROM patients") == 0
+    assert broken_audit_links(database.conninfo("healthcare_owner")) == []
+
+
+def test_a_token_that_outlives_its_account_makes_nothing_that_lasts(
+    ann: Client, bob: Client, database: Database
+) -> None:
+    doctor, unlinked = new_doctor(ann), new_doctor(ann)
+    patient = new_patient(bob)
+    bob.create(f"/api/patients/{patient}/records", kind="note", content={"text": "x"})  # so that it stays
+    codes = [
+        ann.create("/api/invitations", **invitation)["code"]
+        for invitation in ({"kind": "delegate", "access": "read"}, {"kind": "doctor", "doctor_id": unlinked})
+    ]
+    booking = {
+        "patient_id": patient,
+        "doctor_id": doctor,
+        "visit": bob.get(f"/api/doctors/{doctor}/hours").expect(200)["visits"][0]["code"],
+        "starts_at": free_times(bob, doctor)[0],
+        "modality": "in_person",
+    }
+    _close(bob)
+    for path, body in (
+        *(("/api/invitations/accept", {"code": code}) for code in codes),
+        ("/api/invitations", {"kind": "delegate", "access": "write"}),
+        ("/api/patients", {"name": "After"}),
+        ("/api/doctors", {"name": "Who", "specialty": "Time"}),
+        ("/api/mappings", {"patient_id": patient, "doctor_id": doctor}),
+        ("/api/webhooks", {"url": "https://example.com/", "events": ["record.created"]}),
+        ("/api/appointments", booking),
+    ):
+        bob.post(path, body).refuse(401, "unauthenticated")
+    assert ann.walk("/api/delegates") == []
+    assert ann.get(f"/api/doctors/{unlinked}").expect(200)["has_account"] is False
+    assert database.value("SELECT count(*) FROM patients") == 1
+
+
+def test_a_document_that_was_never_uploaded_keeps_no_patient(ann: Client, database: Database) -> None:
+    patient = new_patient(ann)
+    ann.create(f"/api/patients/{patient}/documents", **NEW)
+    _close(ann)
+    assert database.value("SELECT count(*) FROM patients") == database.value("SELECT count(*) FROM closings") == 0
 
 
 def test_nobody_closes_an_account_but_by_the_route(ann: Client, bob: Client, database: Database) -> None:

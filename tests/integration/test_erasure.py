@@ -1,5 +1,7 @@
 """What an operator erases where the law lets a patient be forgotten, and hands over to another account."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -74,3 +76,35 @@ def test_records_and_documents_go_with_their_patient_to_another_account(
     assert [record["content"] for record in moved] == [record["content"] for record in found]
     assert bob.get(f"/api/patients/{patient}/disclosures").expect(200) == disclosed
     assert len(bob.get(f"/api/patients/{patient}/documents").expect(200)["items"]) == 1
+
+
+def test_a_patient_that_went_to_another_account_is_found_there_and_erased_in_both(
+    ann: Client, bob: Client, patient: int, database: Database
+) -> None:
+    owner = database.conninfo("healthcare_owner")
+    with database.connect("healthcare_owner") as connection:
+        connection.execute("UPDATE patients SET owner_id = %s WHERE id = %s", [bob.user["id"], patient])
+    assert ann.walk(f"/api/patients?q={SECRET}") == []
+    assert [found["id"] for found in bob.walk(f"/api/patients?q={SECRET}")] == [patient]
+    bob.patch(f"/api/patients/{patient}", {"address": f"{SECRET} Square"}).expect(200)
+    assert erase_patient(owner, patient)
+    for table in ("audit_events", "patient_words"):
+        found = database.value(f"SELECT count(*) FROM {table} AS t WHERE lower(t::text) LIKE %s", f"%{SECRET.lower()}%")
+        assert found == 0, table
+    assert broken_audit_links(owner) == []
+
+
+def test_an_erasure_and_who_closes_the_patient_take_turns(
+    ann: Client, bob: Client, patient: int, database: Database
+) -> None:
+    doctor = ann.create("/api/doctors", name="Who", specialty="Time")["id"]
+    mapping = ann.create("/api/mappings", patient_id=patient, doctor_id=doctor)["id"]
+    with ThreadPoolExecutor(1) as pool, database.connect() as connection:
+        with connection.transaction():
+            connection.execute("SELECT FROM mappings WHERE id = %s FOR UPDATE", [mapping])
+            erasure = pool.submit(erase_patient, database.conninfo("healthcare_owner"), patient)
+            waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s"
+            while not database.value(waiting, database.name):
+                time.sleep(0.01)
+            connection.execute("SELECT FROM audit_heads WHERE owner_id = %s FOR UPDATE", [ann.user["id"]])
+        assert erasure.result(timeout=30)

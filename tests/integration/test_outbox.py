@@ -195,6 +195,25 @@ def test_an_outbox_that_fails_makes_the_sender_fail_and_nothing_is_lost(
     assert len(post.send()) == 1
 
 
+def test_what_fails_at_the_beginning_holds_up_no_mail_and_nothing_else(
+    ann: Client, post: Post, database: Database, log_lines: LogLines
+) -> None:
+    patient = ann.post("/api/patients", {"name": "Zoë"}, headers={"Idempotency-Key": "one"}).expect(201)
+    with database.connect() as connection:
+        connection.execute("UPDATE idempotency_keys SET created_at = now() - interval '25 hours'")
+        connection.execute("REVOKE EXECUTE ON FUNCTION erase_closed FROM healthcare_sender")
+        try:
+            with pytest.raises(RuntimeError):
+                post.send()
+        finally:
+            connection.execute("GRANT EXECUTE ON FUNCTION erase_closed TO healthcare_sender")
+    assert [mail["To"] for mail in post.mails()] == [ann.user["email"]]
+    assert database.value("SELECT count(*) FROM idempotency_keys") == 0
+    (line,) = (line for line in log_lines() if line["level"] == "ERROR")
+    assert line["work"] == "SELECT erase_closed()"
+    assert patient["name"] not in str(line)
+
+
 def test_no_mail_goes_to_an_address_that_bounced_or_complained(ann: Client, bob: Client, post: Post) -> None:
     bounce = {
         "eventType": "Bounce",

@@ -1,6 +1,8 @@
 """Delegates, invitations and doctors' accounts: who comes in, what they may do, and until when."""
 
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from urllib.parse import quote
 
@@ -41,6 +43,23 @@ def opened(owner: Client, doctor: int, access: str = "read", name: str = "Zoë")
     patient = owner.create("/api/patients", name=name)
     mapping = owner.create("/api/mappings", patient_id=patient["id"], doctor_id=doctor, access=access)
     return patient, mapping["id"]
+
+
+def _open_many(database: Database, owner: Client, doctor: int, number: int) -> None:
+    with database.connect() as connection:
+        connection.execute("SET session_replication_role = replica")  # without triggers, which take half a minute
+        connection.execute(
+            """
+            WITH made AS (
+                INSERT INTO patients (owner_id, name)
+                SELECT %(owner)s, 'Zoë ' || n FROM generate_series(1, %(number)s) AS n
+                RETURNING id
+            )
+            INSERT INTO mappings (owner_id, patient_id, doctor_id, access)
+            SELECT %(owner)s, id, %(doctor)s, 'write' FROM made
+            """,
+            {"owner": owner.user["id"], "doctor": doctor, "number": number},
+        )
 
 
 # Delegates ----------------------------------------------------------------------------------------------------------
@@ -423,20 +442,7 @@ def test_of_more_patients_than_one_request_closes_the_account_sees_none_and_the_
     ann: Client, bob: Client, doctor: int, sign_up: SignUp, post: Post, database: Database
 ) -> None:
     eve = sign_up("Eve")
-    with database.connect() as connection:
-        connection.execute("SET session_replication_role = replica")  # without triggers, which take half a minute
-        connection.execute(
-            """
-            WITH made AS (
-                INSERT INTO patients (owner_id, name)
-                SELECT %(owner)s, 'Zoë ' || n FROM generate_series(1, 12000) AS n
-                RETURNING id
-            )
-            INSERT INTO mappings (owner_id, patient_id, doctor_id, access)
-            SELECT %(owner)s, id, %(doctor)s, 'write' FROM made
-            """,
-            {"owner": ann.user["id"], "doctor": doctor},
-        )
+    _open_many(database, ann, doctor, 12000)
     patient = f"/api/practice/patients/{database.value('SELECT max(id) FROM patients')}"
     bob.get(patient).expect(200)
     still_open = "SELECT count(*) FROM mappings WHERE access <> 'none'"
@@ -457,6 +463,45 @@ def test_of_more_patients_than_one_request_closes_the_account_sees_none_and_the_
     post.send()
     assert len(eve.walk("/api/practice/patients")) == 1
     assert broken_audit_links(database.conninfo("healthcare_owner")) == []
+
+
+def test_a_mapping_that_somebody_deletes_meanwhile_leaves_no_other_open(
+    ann: Client, bob: Client, post: Post, database: Database
+) -> None:
+    doctor = bob.create("/api/doctors", name="Who", specialty="Time")["id"]
+    link(bob, doctor, bob)
+    _open_many(database, ann, doctor, 5001)
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s"
+    with ThreadPoolExecutor(1) as pool, database.connect("healthcare_api") as connection:
+        with connection.transaction():
+            connection.execute("SELECT act_as(%s, 'user', 'test')", [ann.user["id"]])
+            connection.execute("DELETE FROM mappings WHERE id = (SELECT min(id) FROM mappings)")
+            unlinking = pool.submit(bob.delete, f"/api/doctors/{doctor}/account")
+            while not database.value(waiting, database.name):
+                time.sleep(0.01)
+        unlinking.result().expect(204)
+    post.send()
+    assert database.value("SELECT count(*) FROM mappings WHERE access <> 'none'") == 0
+    assert database.value("SELECT count(*) FROM unlinkings") == 0
+
+
+def test_whoever_changes_a_mapping_or_assigns_the_doctor_meanwhile_does_not_wait(
+    ann: Client, bob: Client, doctor: int, database: Database
+) -> None:
+    _, first = opened(ann, doctor)
+    opened(ann, doctor)
+    patient = bob.create("/api/patients", name="Yan")["id"]
+    code = ann.create("/api/invitations", kind="doctor", doctor_id=doctor)["code"]
+    with database.connect() as connection, connection.transaction():
+        connection.execute("SELECT FROM mappings WHERE id = %s FOR UPDATE", [first])
+        ann.delete(f"/api/doctors/{doctor}/account").expect(204)
+        assert [mapping["access"] for mapping in ann.walk("/api/mappings")] == ["read", "none"]
+        ann.post("/api/invitations/accept", {"code": code}).refuse(409, "patients-still-open")
+    with database.connect("healthcare_sender") as connection, connection.transaction():
+        connection.execute("SELECT close_unlinked()")
+        bob.create("/api/mappings", patient_id=patient, doctor_id=doctor)
+    ann.post("/api/invitations/accept", {"code": code}).expect(200)
+    assert {mapping["access"] for mapping in ann.walk("/api/mappings")} == {"none"}
 
 
 def test_a_patient_is_opened_to_an_account_only(ann: Client, bob: Client) -> None:
@@ -604,6 +649,48 @@ def test_a_doctors_and_a_delegates_requests_read_as_much_among_20_000_patients_a
         of_many = rows_read(large[0], url.format(other), large[1], database)
         assert of_many <= of_few + 20, (url, of_few, of_many)
         assert of_few < 100, (url, of_few)
+
+
+def test_a_change_of_one_mapping_reads_as_little_after_thousands_were_closed_on_the_same_connection(
+    ann: Client, doctor: int, sign_up: SignUp, database: Database
+) -> None:
+    eve = sign_up("Eve")
+    others = eve.create("/api/doctors", name="Other", specialty="Time")["id"]
+    link(eve, others, eve)
+    _, mapping = opened(eve, others)
+    _open_many(database, ann, doctor, 5000)
+    _open_many(database, eve, others, 50_000)
+    with database.connect() as connection:
+        connection.execute(
+            """
+            INSERT INTO opened_words (doctor_id, word, patient_id, words)
+            SELECT doctor_id, word, p.id, words
+              FROM mappings m
+              JOIN patients p ON p.id = patient_id
+             CROSS JOIN string_to_table(words, ' ') AS word
+             WHERE access <> 'none'
+            ON CONFLICT DO NOTHING
+            """
+        )
+        connection.execute("VACUUM ANALYZE")
+    counted = """
+        SELECT (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes)
+             + (SELECT sum(seq_tup_read) FROM pg_stat_user_tables)
+    """
+    read = []
+    with database.connect("healthcare_api") as connection:
+        for user, statement, id in (
+            (ann, "SELECT unlink_doctor(%s, NULL)", doctor),
+            (eve, "UPDATE mappings SET access = 'write' WHERE id = %s", mapping),
+        ):
+            before = database.value(counted)
+            with connection.transaction():
+                connection.execute("SELECT act_as(%s, 'user', 'test')", [user.user["id"]])
+                connection.execute(statement, [id])
+            connection.execute("SELECT pg_stat_force_next_flush()")
+            read.append(int(str(database.value(counted))) - int(str(before)))
+    assert read[0] > 5000
+    assert read[1] < 200
 
 
 def test_a_doctor_searches_its_opened_patients_in_the_order_of_words(
