@@ -549,5 +549,6 @@ def test_a_terminal_shows_a_bar(
     assert "\r" not in move(DRY="1").said
     with monkeypatch.context() as patch:
         patch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+        patch.setenv("TERM", "xterm")
         shown: Any = move(DRY="1").said
     assert "█" * 30 + " 100 of 100" in shown
