@@ -22,7 +22,7 @@ import psutil
 from local.settings import PROJECT
 from tests.benchmarks import alike
 from tests.benchmarks.cold import cold_start, imports
-from tests.benchmarks.peers import OURS, PEERS, TITLES, Peer, Program, node, prepared
+from tests.benchmarks.peers import EXPRESS, FASTAPI, FLOOR, OURS, PEERS, TITLES, Peer, Program, node, prepared
 from tests.benchmarks.picture import picture
 from tests.benchmarks.table import FAR, missed, table, with_derived
 from tests.benchmarks.warm import Proxy, Warm, proxy
@@ -113,12 +113,18 @@ class Benchmark:
                     took = cold_start(program, self._world, event)
                     if number:  # the first reads files from the disk
                         self.figures[f"cold {route}", peer.name].append(took)
+            took = cold_start(self._peers[-1].programs["packages"], self._world, self._events[FLOOR].make("get"))
+            if number:
+                self.figures["cold packages", FLOOR].append(took)
             for route in ("get", "authorize"):
                 for peer, program in self._each(route):
                     if number and not program.is_node:
                         total, dearest = imports(program, self._world)
                         self.figures[f"imports {route}", peer.name].append(total)
                         self.dearest[route, peer.name] = dearest
+
+        for name in (OURS, FASTAPI, EXPRESS):
+            self.figures["cold packages", name] = self.figures["cold get", name]
 
     def _measure_warm(self) -> None:
         with ExitStack() as stack:

@@ -176,4 +176,7 @@ def _other(name: str) -> Peer:
         for program in ("app", "authorizer", "booking")
         if (folder / f"{program}.{suffix}").exists()
     }
+    if name == FLOOR:
+        layer = MADE / OURS / "CommonLayer" / "python"
+        programs["packages"] = Program("packages", "packages.lambda_handler", folder, (layer,))
     return Peer(name, programs, size(folder))

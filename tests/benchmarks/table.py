@@ -33,6 +33,7 @@ PLAIN = {FASTAPI: 0.15, EXPRESS: 0.45, FLOOR: 3.5}
 SECTIONS: Mapping[str, Sequence[Row]] = {
     "Cold start, ms: process start to first answer": [
         Row("get a patient", "cold get", 0, most={FASTAPI: 0.5, EXPRESS: 1.2}),
+        Row("get, the bare handler with our packages", "cold packages", 0),
         Row("log in (one bcrypt, keys fetched)", "cold login", 0),
         Row("authorizer (keys fetched)", "cold authorize", 0, most={FASTAPI: 0.35}),
         *(Row(name, f"cold {name}", 0) for name in ("doctors", "mappings", "audit", "health", "docs")),
