@@ -22,7 +22,7 @@ LINES = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffd
 SECRET = r"^[^\x00\ufffd]*$"  # a password may have been chosen elsewhere, with any character that PostgreSQL stores
 PHONE = r"^[+(]{0,2}[0-9][0-9 ()+./x#-]{0,30}[0-9()+./x#-]$"
 # U+FEFF is a space to JavaScript only: `\s` is not the same in every language that reads the pattern.
-_EMAIL_PART = r"\s@\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff\ufffd"
+_EMAIL_PART = r"\s@()<>\[\]:;,\\\x22\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff\ufffd"
 EMAIL = rf"^[^{_EMAIL_PART}]+@[^{_EMAIL_PART}.]+(\.[^{_EMAIL_PART}.]+)+$"
 # The cost in two digits, 22 characters of salt, of which the last holds four bits, and 31 of hash.
 BCRYPT = r"^\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}$"
@@ -132,6 +132,7 @@ Moment = Annotated[
     # Years that every party can count with, in any time zone.
     Field(ge=datetime(1900, 1, 1, tzinfo=UTC), lt=datetime(2200, 1, 1, tzinfo=UTC)),
     BeforeValidator(_moment, json_schema_input_type=datetime),
+    AfterValidator(lambda moment: moment.astimezone(UTC)),  # PostgreSQL takes no offset of 16 hours or more
 ]
 """A point in time, written as RFC 3339 has it: with seconds and an offset."""
 

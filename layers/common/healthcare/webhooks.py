@@ -109,19 +109,16 @@ def create(db: Database, new: NewWebhook) -> Webhook:
         Webhook,
         f"""
         INSERT INTO webhooks (owner_id, url, events, secret)
-        SELECT %(owner_id)s, %(url)s, %(events)s, %(secret)s
-         WHERE (SELECT count(*) FROM webhooks) < %(most)s
+        VALUES (%(owner_id)s, %(url)s, %(events)s, %(secret)s)
         RETURNING {COLUMNS}
         """,
         owner_id=db.user_id,
         url=new.url,
         events=new.events,
         secret=_sealed(db, secret),
-        most=MAX_WEBHOOKS,
-        constraints={"webhooks_owner_id_fkey": AccountGone},
+        constraints={"webhooks_owner_id_fkey": AccountGone, "webhooks_most": TooManyWebhooks},
     )
-    if webhook is None:
-        raise TooManyWebhooks
+    assert webhook
     return webhook.model_copy(update={"secret": _text_of(secret)})
 
 
@@ -211,7 +208,17 @@ def resend(db: Database, id: int, delivery_id: int) -> Delivery:
         UPDATE outbox
            SET state = 'pending', attempts = 0, due_at = now(), is_claimed = false, finished_at = NULL
          WHERE id = %(delivery_id)s AND webhook_id = %(id)s
+           AND NOT (state = 'pending' AND is_claimed AND due_at > now())
         RETURNING id, kind AS event, state, attempts, answer, due_at, created_at
+        """,
+        id=id,
+        delivery_id=delivery_id,
+    ) or db.row(  # it is on its way: only ten of a webhook may be
+        Delivery,
+        """
+        SELECT id, kind AS event, state, attempts, answer, due_at, created_at
+          FROM outbox
+         WHERE id = %(delivery_id)s AND webhook_id = %(id)s
         """,
         id=id,
         delivery_id=delivery_id,

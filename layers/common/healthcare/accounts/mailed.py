@@ -106,6 +106,9 @@ def reset(db: Database, given: Reset) -> None:
         DELETE FROM sessions s
          USING users u
          WHERE u.id = %(id)s AND u.password_hash = %(new_hash)s AND s.user_id = u.id;
+        DELETE FROM mailed_tokens t
+         USING users u
+         WHERE u.id = %(id)s AND u.password_hash = %(new_hash)s AND t.user_id = u.id AND t.purpose = 'change';
         INSERT INTO outbox (kind, user_id)
         SELECT 'password-changed', id FROM users WHERE id = %(id)s AND password_hash = %(new_hash)s
         """,
@@ -157,8 +160,15 @@ def request_verification(db: Database) -> None:
 def request_change(db: Database, change: EmailChange) -> None:
     """Whether the address is taken shows only to whoever can read its mail."""
     _refuse_without_mail()
-    confirm_password(db, change.current_password)
-    db.execute("SELECT request_mail('change', %(id)s, %(email)s)", id=db.user_id, email=change.email)
+    db.execute(
+        """
+        SELECT request_mail('change', id, %(email)s)
+          FROM (SELECT id FROM users WHERE id = %(id)s AND password_hash = %(password_hash)s FOR SHARE) AS confirmed
+        """,
+        id=db.user_id,
+        email=change.email,
+        password_hash=confirm_password(db, change.current_password),
+    )
 
 
 def _refuse_without_mail() -> None:

@@ -202,18 +202,31 @@ def confirm(db: Database, given: Confirmation) -> SecondFactorOn:
     codes = [totp.text_of(token_bytes(10)) for _ in range(_RECOVERY_CODES)]
     turned_on = db.execute(
         """
-        UPDATE users
-           SET second_factor = true
-         WHERE id = %(user_id)s AND NOT second_factor AND spend_code(id, %(step)s, NULL);
-        DELETE FROM recovery_codes
-         WHERE user_id = %(user_id)s;
-        INSERT INTO outbox (kind, user_id)
-        SELECT 'mfa-on', id FROM users WHERE id = %(user_id)s AND second_factor;
+        WITH spent AS (
+            UPDATE authenticators
+               SET last_step = %(step)s
+             WHERE user_id = %(user_id)s AND last_step < %(step)s AND sealed_secret = %(sealed_secret)s
+            RETURNING user_id
+        ), turned_on AS (
+            UPDATE users u
+               SET second_factor = true
+              FROM spent
+             WHERE u.id = spent.user_id AND NOT u.second_factor
+            RETURNING u.id
+        ), cleared AS (
+            DELETE FROM recovery_codes c
+             USING turned_on
+             WHERE c.user_id = turned_on.id
+        ), told AS (
+            INSERT INTO outbox (kind, user_id)
+            SELECT 'mfa-on', id FROM turned_on
+        )
         INSERT INTO recovery_codes (user_id, code_hash)
-        SELECT id, unnest(%(hashes)s::bytea[]) FROM users WHERE id = %(user_id)s AND second_factor
+        SELECT id, unnest(%(hashes)s::bytea[]) FROM turned_on
         """,
         user_id=db.user_id,
         step=_proof(account, given.code).step,
+        sealed_secret=account.sealed_secret,
         hashes=[_recovery_hash(account.user.id, code) for code in codes],
     )
     if not turned_on:

@@ -1,5 +1,6 @@
 """Checks that a delivery goes to a public address, and makes it. The address is looked up once and then kept."""
 
+import re
 import socket
 import ssl
 import threading
@@ -28,6 +29,12 @@ def checked(url: str, *, loopback: bool) -> SplitResult:
         raise UnsafeTarget("another scheme than https")
     if not parts.hostname or parts.username is not None or parts.password is not None or parts.fragment:
         raise UnsafeTarget("no host, or more than a host")
+    try:
+        parts.hostname.encode("idna")  # as getaddrinfo does, whose UnicodeError is no OSError
+    except UnicodeError:
+        raise UnsafeTarget("no name of a host") from None
+    if re.search(r"[^\x21-\x7e]", parts.path + parts.query):
+        raise UnsafeTarget("characters that a request cannot hold")
     return parts
 
 
