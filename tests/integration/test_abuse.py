@@ -4,6 +4,7 @@ import ast
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from psycopg import errors
@@ -11,6 +12,7 @@ from psycopg import errors
 from healthcare.database import migrate as migrations
 from healthcare.database.migrate import migrate
 from healthcare.database.operations import broken_audit_links, delete_doctor
+from tests.booking import booking, new_doctor
 from tests.conftest import Database
 from tests.gateway import Client
 
@@ -247,3 +249,17 @@ def test_statements_are_made_of_literals_only() -> None:
                     if isinstance(part, ast.FormattedValue):
                         name = getattr(part.value, "id", None) or getattr(part.value, "attr", "")
                         assert name.isupper(), (path, call.lineno)
+
+
+@pytest.mark.parametrize("offset", ["+16:00", "-16:00", "+23:59", "-23:59"])
+def test_a_time_may_have_an_offset_that_postgresql_does_not_take(ann: Client, offset: str) -> None:
+    patient = ann.create("/api/patients", name="Zo\xeb")["id"]
+    doctor = new_doctor(ann)
+    record = {"kind": "note", "content": {"text": "x"}, "occurred_at": f"2025-03-02T09:30:00{offset}"}
+    ann.post(f"/api/patients/{patient}/records", record).expect(201)
+    closure = {"starts_at": f"2030-03-02T09:30:00{offset}", "ends_at": f"2030-03-02T10:30:00{offset}"}
+    ann.post(f"/api/doctors/{doctor}/closures", closure).expect(201)
+    moment = f"2030-03-02T09:30:00{quote(offset)}"
+    ann.get(f"/api/appointments?from={moment}").expect(200)
+    ann.get(f"/api/doctors/{doctor}/slots?visit=first&from={moment}").expect(200)
+    ann.post("/api/appointments", booking(patient, doctor, f"2030-03-02T09:31:00{offset}")).refuse(422, "not-offered")

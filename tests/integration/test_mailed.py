@@ -1,5 +1,6 @@
 """Password reset, verification and change of address, from the request to the link in the mail."""
 
+import re
 import statistics
 import time
 from collections.abc import Callable
@@ -88,6 +89,47 @@ def test_a_new_password_ends_what_an_older_mail_offers(ann: Client, post: Post, 
     (notice,) = post.send()
     assert notice["Subject"] == "Your password has been changed"
     anonymous.post("/api/auth/reset", {"token": token, "new_password": "eight blue kettles"}).refuse(410, "spent")
+
+
+@pytest.mark.parametrize("way", ["change", "reset"])
+def test_a_new_password_ends_a_change_of_address_that_waits(
+    ann: Client, post: Post, anonymous: Client, way: str
+) -> None:
+    """Whoever knew the old one may have asked for it."""
+    change = {"email": "mallory@example.org", "current_password": ann.user["password"]}
+    ann.post("/api/auth/email", change).expect(202)
+    anonymous.post("/api/auth/forgot", {"email": ann.user["email"]}).expect(202)
+    post.send()
+    (waiting,) = (shown(mail)["text"] for mail in post.mails() if mail["To"] == "mallory@example.org")
+    if way == "change":
+        body = {"current_password": ann.user["password"], "new_password": "battery staple"}
+        ann.post("/api/auth/password", body).expect(204)
+    else:
+        body = {"token": post.token(ann, "reset"), "new_password": "battery staple"}
+        anonymous.post("/api/auth/reset", body).expect(204)
+    token = re.findall(r"#token=(\S+)", waiting)[0]
+    anonymous.post("/api/auth/verify", {"token": token}).refuse(410, "spent")
+
+
+def test_a_reset_of_an_address_that_was_never_verified_ends_what_somebody_else_prepared(
+    ann: Client, bob: Client, post: Post, anonymous: Client
+) -> None:
+    """Ann's account was made by Bob, with the address of somebody who now finds it taken."""
+    codes = [ann.create("/api/invitations", kind="delegate", access="write")["code"] for _ in range(2)]
+    bob.post("/api/invitations/accept", {"code": codes[0]}).expect(200)
+    ann.post("/api/webhooks", {"url": "https://example.com/", "events": ["record.created"]}).expect(201)
+    anonymous.post("/api/auth/forgot", {"email": ann.user["email"]}).expect(202)
+    post.send()
+    body = {"token": post.token(ann, "reset"), "new_password": "battery staple"}
+    anonymous.post("/api/auth/reset", body).expect(204)
+    assert ann.walk("/api/delegates") == ann.walk("/api/webhooks") == ann.walk("/api/invitations") == []
+    bob.post("/api/invitations/accept", {"code": codes[1]}).refuse(404, "not-found")
+
+
+@pytest.mark.parametrize("form", ["<{}>", "a1<{}>", "{}(1)", "(1){}", '"a"{}', "a,{}", "{};", "[{}]"])
+def test_an_address_has_one_spelling(ann: Client, anonymous: Client, form: str) -> None:
+    account = {"name": "Ann", "email": form.format(ann.user["email"]), "password": "battery staple"}
+    anonymous.post("/api/auth/register", account).refuse(422, "validation")
 
 
 def test_three_mails_an_hour_go_to_an_address(

@@ -1,6 +1,7 @@
 """What is to be told is written with what makes it true, and sent at least once."""
 
 import json
+import re
 import sys
 import threading
 from collections import Counter
@@ -14,6 +15,7 @@ import boto3
 import psycopg
 import pytest
 
+from local.aws.inbox import shown
 from tests.conftest import Database, LogLines, Post
 from tests.gateway import Client
 
@@ -212,6 +214,48 @@ def test_what_fails_at_the_beginning_holds_up_no_mail_and_nothing_else(
     (line,) = (line for line in log_lines() if line["level"] == "ERROR")
     assert line["work"] == "SELECT erase_closed()"
     assert patient["name"] not in str(line)
+
+
+def test_mails_that_reach_nobody_hold_up_no_other(ann: Client, anonymous: Client, post: Post) -> None:
+    post.send()
+    for number in range(110):
+        anonymous.post("/api/auth/forgot", {"email": f"nobody{number}@example.org"}).expect(202)
+    anonymous.post("/api/auth/forgot", {"email": ann.user["email"]}).expect(202)
+    assert [mail["To"] for mail in post.send()] == [ann.user["email"]]
+
+
+def test_a_reset_goes_nowhere_when_the_address_changes_while_it_is_claimed(
+    ann: Client, anonymous: Client, post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change = {"email": "new@example.org", "current_password": ann.user["password"]}
+    ann.post("/api/auth/email", change).expect(202)
+    post.send()
+    (mail,) = (mail for mail in post.mails() if mail["To"] == "new@example.org")
+    token = re.findall(r"#token=(\S+)", shown(mail)["text"])[0]
+    anonymous.post("/api/auth/forgot", {"email": ann.user["email"]}).expect(202)
+    outbox = ann.gateway.environments["outbox"].modules["healthcare.messages.outbox"]
+    tokens_of = outbox._with_tokens  # type: ignore[attr-defined]
+
+    def changed_before(*arguments: Any) -> Any:
+        anonymous.post("/api/auth/verify", {"token": token})
+        return tokens_of(*arguments)
+
+    monkeypatch.setattr(outbox, "_with_tokens", changed_before)
+    assert [mail["To"] for mail in post.send() if "reset" in shown(mail)["text"]] == []
+    assert ann.get("/api/auth/me").json["email"] == "new@example.org"
+
+
+def test_what_nobody_comes_back_for_is_swept_out(ann: Client, bob: Client, post: Post, database: Database) -> None:
+    with database.connect() as connection:
+        for client in (ann, bob):
+            client.create("/api/invitations", kind="delegate", access="read")
+        for table, column in (("sessions", "user_id"), ("invitations", "owner_id")):
+            connection.execute(
+                f"UPDATE {table} SET expires_at = now() - interval '1 second' WHERE {column} = %s", [ann.user["id"]]
+            )
+    post.send()
+    for table, column in (("sessions", "user_id"), ("invitations", "owner_id")):
+        assert database.value(f"SELECT array_agg({column}) FROM {table}") == [bob.user["id"]], table
 
 
 def test_no_mail_goes_to_an_address_that_bounced_or_complained(ann: Client, bob: Client, post: Post) -> None:

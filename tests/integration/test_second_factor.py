@@ -95,6 +95,32 @@ def test_confirming_without_setting_up_is_a_wrong_code(ann: Client) -> None:
     ann.post("/api/auth/mfa/totp/confirm", {"code": "000000"}).refuse(403, "wrong-code")
 
 
+@pytest.mark.parametrize("meanwhile", ["confirmed", "set up anew"])
+def test_a_confirmation_counts_for_the_secret_and_the_code_that_it_was_made_of(
+    ann: Client, monkeypatch: pytest.MonkeyPatch, meanwhile: str, database: Database
+) -> None:
+    set_up = {"current_password": ann.user["password"]}
+    phone = Phone(base64.b32decode(ann.post("/api/auth/mfa/totp", set_up).expect(201)["secret"]), [])
+    second_factor = ann.gateway.environments["auth"].modules["healthcare.accounts.second_factor"]
+    proof_of = second_factor._proof  # type: ignore[attr-defined]
+
+    def overtaken(account: object, code: str) -> object:
+        monkeypatch.undo()
+        proof = proof_of(account, code)
+        if meanwhile == "confirmed":
+            ann.post("/api/auth/mfa/totp/confirm", {"code": phone.code()}).expect(200)
+        else:
+            ann.post("/api/auth/mfa/totp", set_up).expect(201)
+        return proof
+
+    monkeypatch.setattr(second_factor, "_proof", overtaken)
+    code = "000000" if meanwhile == "confirmed" else phone.code()
+    before = database.value("SELECT count(*) FROM recovery_codes")
+    ann.post("/api/auth/mfa/totp/confirm", {"code": code}).refuse(403, "wrong-code")
+    assert before == 0
+    assert database.value("SELECT count(*) FROM recovery_codes") == (10 if meanwhile == "confirmed" else 0)
+
+
 def test_a_login_takes_both_factors(ann: Client, phone: Phone, post: Post, anonymous: Client) -> None:
     assert "Your account has a second factor now" in [mail["Subject"] for mail in post.send()]
     problem = _login(ann).refuse(401, "mfa-required")

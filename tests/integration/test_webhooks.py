@@ -9,6 +9,7 @@ import threading
 import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -324,6 +325,11 @@ REFUSED = [
     "https://user:password@example.com/",
     "https://example.com/#fragment",
     "https://example.com:99999/",
+    "https://a..example.com/",
+    "https://.example.com/",
+    f"https://{'a' * 64}.example.com/",
+    "https://example.com/a b",
+    "https://example.com/\xe4",
     "https://",
     "example.com",
 ]
@@ -493,6 +499,56 @@ def test_an_account_has_twenty_webhooks_at_most(ann: Client) -> None:
     for _ in range(20):
         ann.post("/api/webhooks", body).expect(201)
     ann.post("/api/webhooks", body).refuse(409, "too-many-webhooks")
+
+
+def test_of_two_that_would_be_the_twentieth_one_is_refused(ann: Client, database: Database) -> None:
+    body = {"url": "https://example.com/", "events": ["record.created"]}
+    for _ in range(19):
+        ann.post("/api/webhooks", body).expect(201)
+    with ThreadPoolExecutor(1) as pool, database.connect("healthcare_api") as connection:
+        with connection.transaction():
+            connection.execute("SELECT act_as(%s, 'user', 'test')", [ann.user["id"]])
+            connection.execute(
+                "INSERT INTO webhooks (owner_id, url, events, secret) VALUES (%s, 'https://x', '{record.created}', '')",
+                [ann.user["id"]],
+            )
+            second = pool.submit(ann.post, "/api/webhooks", body)
+            waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s"
+            while not database.value(waiting, database.name):
+                time.sleep(0.01)
+        second.result().refuse(409, "too-many-webhooks")
+
+
+def test_what_is_on_its_way_is_not_sent_again_meanwhile(ann: Client, database: Database) -> None:
+    url = f"/api/webhooks/{_register(ann, 'https://example.com/')['id']}/deliveries"
+    _announce(database, ann, times=20)
+    with database.connect("healthcare_sender") as connection:
+        claim = "SELECT id FROM claim_messages(100) WHERE webhook_id IS NOT NULL"
+        claimed = [id for (id,) in connection.execute(claim)]
+        assert len(claimed) == 10
+        for id in claimed:
+            assert ann.post(f"{url}/{id}/resend", None).expect(200)["attempts"] == 1
+        assert connection.execute(claim).fetchall() == []
+
+
+def test_somebody_with_many_slow_receivers_holds_up_nobody_elses(ann: Client, bob: Client, database: Database) -> None:
+    for _ in range(20):
+        _register(ann, "https://slow.example.com/")
+    _register(bob, "https://example.com/")
+    _announce(database, ann, times=40)
+    _announce(database, bob)
+    bobs = database.value("SELECT id FROM outbox WHERE user_id = %s AND webhook_id IS NOT NULL", bob.user["id"])
+    with database.connect("healthcare_sender") as connection:
+        claimed = [id for (id,) in connection.execute("SELECT id FROM claim_messages(100)")]
+        for _ in range(300):  # by chance: it is one of 21 queues
+            if bobs in claimed:
+                break
+            connection.execute(
+                "UPDATE outbox SET is_claimed = false, due_at = now() + interval '5 minutes' WHERE id = %s",
+                [claimed.pop()],
+            )
+            claimed += [id for (id,) in connection.execute("SELECT id FROM claim_messages(1)")]
+    assert bobs in claimed
 
 
 def test_a_key_does_not_give_a_secret_again(ann: Client, database: Database) -> None:

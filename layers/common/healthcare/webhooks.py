@@ -18,7 +18,6 @@ from healthcare.platform import sealing
 from healthcare.platform.settings import settings
 
 COLUMNS: LiteralString = "id, url, events, enabled, version, created_at, updated_at"
-MAX_WEBHOOKS = 20
 
 Event = TypeAliasType(
     "Event",
@@ -87,7 +86,7 @@ class TooManyWebhooks(Conflict):
     """
 
     slug, title = "too-many-webhooks", "There are too many webhooks"
-    detail = f"An account has {MAX_WEBHOOKS} webhooks at most."
+    detail = "An account has 20 webhooks at most."
 
 
 class WebhookNotFound(NotFound):

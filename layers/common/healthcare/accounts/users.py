@@ -123,7 +123,8 @@ def change_password(db: Database, change: PasswordChange) -> None:
          WHERE u.id = %(id)s AND u.password_hash = %(new_hash)s AND s.user_id = u.id;
         DELETE FROM mailed_tokens t
          USING users u
-         WHERE u.id = %(id)s AND u.password_hash = %(new_hash)s AND t.user_id = u.id AND t.purpose IN ('reset', 'change');
+         WHERE u.id = %(id)s AND u.password_hash = %(new_hash)s AND t.user_id = u.id
+           AND t.purpose IN ('reset', 'change');
         INSERT INTO outbox (kind, user_id)
         SELECT 'password-changed', id FROM users WHERE id = %(id)s AND password_hash = %(new_hash)s
         """,
