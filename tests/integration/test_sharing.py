@@ -241,6 +241,15 @@ def test_a_code_is_not_kept_for_an_idempotency_key(ann: Client, database: Databa
     assert database.value("SELECT count(*) FROM idempotency_keys") == 0
 
 
+def test_a_mail_tells_the_owner_that_somebody_acts_for_them(ann: Client, bob: Client, post: Post) -> None:
+    post.send()
+    invite(ann, bob, "read")
+    (mail,) = post.send()
+    assert (mail["To"], mail["Subject"]) == (ann.user["email"], "Somebody acts for your account now")
+    invite(ann, bob)  # they do already
+    assert post.send() == []
+
+
 def test_codes_that_are_unknown_spent_expired_withdrawn_or_ones_own_are_answered_alike(
     ann: Client, sign_up: SignUp, database: Database
 ) -> None:

@@ -71,6 +71,13 @@ _WORDS = {
             "If that was not you, set a new password with “Forgot password” now.",
         ),
     ),
+    "delegate": _Words(
+        "Somebody acts for your account now",
+        (
+            "Somebody has accepted an invitation to act for your account.",
+            "If it was not you who invited them, end that in your app, and set a new password.",
+        ),
+    ),
     "appointment.booked": _Words(
         "Your appointment is booked",
         ("Your appointment with {doctor} is booked: {time}.", "The attached file puts it into a calendar."),

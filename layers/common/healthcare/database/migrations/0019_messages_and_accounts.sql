@@ -88,3 +88,14 @@ CREATE TRIGGER end_preparations AFTER UPDATE ON users
 
 -- Whether a delivery is on its way, so that sending it again does not count it as none of the ten.
 GRANT SELECT (is_claimed) ON outbox TO healthcare_api;
+
+-- An owner hears of whoever begins to act for them: somebody else may have sent the invitation.
+CREATE FUNCTION tell_of_delegate() RETURNS trigger LANGUAGE plpgsql
+    SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    INSERT INTO outbox (kind, user_id) VALUES ('delegate', NEW.owner_id);
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER tell_of_delegate AFTER INSERT ON delegates FOR EACH ROW EXECUTE FUNCTION tell_of_delegate();
