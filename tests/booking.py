@@ -1,6 +1,6 @@
 """A doctor who can be visited, for the tests of appointments."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.conftest import Database
@@ -27,7 +27,10 @@ def new_patient(client: Client, name: str = "Zoë") -> int:
     return patient
 
 
-def free_times(client: Client, doctor: int, query: str = "", visit: str = "first") -> list[str]:
+def free_times(client: Client, doctor: int, query: str = "", visit: str = "first", *, soon: bool = False) -> list[str]:
+    """From tomorrow's midnight on, or as `query` says, or the next that there are: late in the day few are left of it."""
+    tomorrow = datetime.now(UTC).date() + timedelta(days=1)
+    query = query or ("" if soon else f"&from={tomorrow}T00:00:00Z")
     slots = client.get(f"/api/doctors/{doctor}/slots?visit={visit}{query}").expect(200)
     return [slot["starts_at"] for slot in slots["items"]]
 

@@ -134,7 +134,7 @@ def test_the_buffer_is_the_doctors_and_not_the_patients(ann: Client, bob: Client
 def test_a_time_that_is_not_offered_is_not_booked(
     bob: Client, doctor: int, patient: int, change: dict[str, int]
 ) -> None:
-    time = later(free_times(bob, doctor)[0], **change)
+    time = later(free_times(bob, doctor, soon=True)[0], **change)
     problem = bob.post("/api/appointments", booking(patient, doctor, time)).refuse(422, "not-offered")
     assert [error["pointer"] for error in problem["errors"]] == ["/starts_at"]
 
@@ -498,7 +498,7 @@ def video_server(secrets_manager: None) -> Iterator[Callable[[object], None]]:
 @pytest.fixture
 def begun(bob: Client, doctor: int, patient: int, database: Database) -> int:
     """A video visit that starts in less than 15 minutes."""
-    time = free_times(bob, doctor)[0]
+    time = free_times(bob, doctor, soon=True)[0]
     appointment: int = book(bob, patient, doctor, time)["id"]
     let_pass(database, appointment, minutes=60)
     return appointment

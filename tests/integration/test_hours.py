@@ -199,10 +199,10 @@ def test_free_times_come_in_order_and_at_most_500_at_once(ann: Client) -> None:
 
 def test_free_times_are_of_a_week_from_now_after_the_notice_and_before_the_horizon(ann: Client) -> None:
     now, day, step = datetime.now(UTC), timedelta(days=1), timedelta(minutes=46)
-    week = free_times(ann, new_doctor(ann, step_minutes=45, notice_minutes=24 * 60))
+    week = free_times(ann, new_doctor(ann, step_minutes=45, notice_minutes=24 * 60), soon=True)
     assert _text(now + day) < week[0] < _text(now + day + step)
     assert _text(now + 7 * day - step) < week[-1] < _text(now + 7 * day)
-    near = free_times(ann, new_doctor(ann, step_minutes=45, horizon_days=2))
+    near = free_times(ann, new_doctor(ann, step_minutes=45, horizon_days=2), soon=True)
     assert _text(now + 2 * day - step) < near[-1] < _text(now + 2 * day)
 
 

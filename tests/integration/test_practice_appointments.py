@@ -28,7 +28,7 @@ def doctor(ann: Client, dora: Client, database: Database) -> int:
 @pytest.fixture
 def appointment(bob: Client, doctor: int) -> int:
     patient = new_patient(bob)
-    made: int = book(bob, patient, doctor, free_times(bob, doctor)[0], reason="A cough")["id"]
+    made: int = book(bob, patient, doctor, free_times(bob, doctor, soon=True)[0], reason="A cough")["id"]
     return made
 
 
