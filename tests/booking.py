@@ -28,7 +28,7 @@ def new_patient(client: Client, name: str = "Zoë") -> int:
 
 
 def free_times(client: Client, doctor: int, query: str = "", visit: str = "first", *, soon: bool = False) -> list[str]:
-    """From tomorrow's midnight on, or as `query` says, or the next that there are: late in the day few are left of it."""
+    """From tomorrow on, or as `query` says, or the next that there are, of which late in the day few are left."""
     tomorrow = datetime.now(UTC).date() + timedelta(days=1)
     query = query or ("" if soon else f"&from={tomorrow}T00:00:00Z")
     slots = client.get(f"/api/doctors/{doctor}/slots?visit={visit}{query}").expect(200)
