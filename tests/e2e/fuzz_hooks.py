@@ -161,7 +161,7 @@ def _practice() -> int:
     if not found.is_success:
         code = _created(client, "/api/invitations", kind="doctor", doctor_id=doctor)["code"]
         _created(client, "/api/invitations/accept", code=code)
-    client.put(f"/api/doctors/{doctor}/hours", json=HOURS).raise_for_status()
+        client.put(f"/api/doctors/{doctor}/hours", json=HOURS).raise_for_status()
     return doctor
 
 

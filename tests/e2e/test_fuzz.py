@@ -1,7 +1,7 @@
 """Schemathesis against the running API, by its own openapi.json: all checks (schemathesis.toml).
 
-In `make test` it does the same each time, without the phase of coverage, which sends thousands of boundary values. With
-all phases, for as long as you like, with other data each time:
+In `make test` it does the same each time, without two phases: of coverage, which sends thousands of boundary values, and of
+examples, which other tests send. With all phases, for as long as you like, with other data each time:
 
     FUZZ_SECONDS=600 python -m pytest tests/e2e/test_fuzz.py -s
 """
@@ -24,7 +24,7 @@ CONFIGURATION = Path("tests", "e2e", "schemathesis.toml")
 HOW_MUCH = (
     ["--max-time", os.environ["FUZZ_SECONDS"]]
     if "FUZZ_SECONDS" in os.environ
-    else ["--generation-deterministic", "--no-shrink", "--phases", "examples,fuzzing,stateful"]
+    else ["--generation-deterministic", "--no-shrink", "--phases", "fuzzing,stateful"]
 )
 
 
@@ -75,9 +75,9 @@ def test_the_api_keeps_to_its_own_description_whatever_is_sent(own_run: LocalRun
     )
     print(fuzzing.stdout)
     assert fuzzing.returncode == 0, fuzzing.stdout + fuzzing.stderr
-    # Those want a code or a password that nobody guesses; these, a session or a delivery.
+    # Those want a code or a password that nobody guesses; these, what a random id seldom is.
     assert _operations("Authentication failed", fuzzing.stdout) <= 6
-    assert _operations("Missing test data", fuzzing.stdout) <= 2
+    assert _operations("Missing test data", fuzzing.stdout) <= 7
 
 
 def _operations(warning: str, printed: str) -> int:

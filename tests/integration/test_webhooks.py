@@ -495,14 +495,14 @@ def test_an_event_has_to_be_one_that_there_is_and_named_once(ann: Client) -> Non
 
 
 def test_an_account_has_twenty_webhooks_at_most(ann: Client) -> None:
-    body = {"url": "https://example.com/", "events": ["record.created"]}
+    body = {"url": "https://1.1.1.1/", "events": ["record.created"]}
     for _ in range(20):
         ann.post("/api/webhooks", body).expect(201)
     ann.post("/api/webhooks", body).refuse(409, "too-many-webhooks")
 
 
 def test_of_two_that_would_be_the_twentieth_one_is_refused(ann: Client, database: Database) -> None:
-    body = {"url": "https://example.com/", "events": ["record.created"]}
+    body = {"url": "https://1.1.1.1/", "events": ["record.created"]}
     for _ in range(19):
         ann.post("/api/webhooks", body).expect(201)
     with ThreadPoolExecutor(1) as pool, database.connect("healthcare_api") as connection:
@@ -533,8 +533,8 @@ def test_what_is_on_its_way_is_not_sent_again_meanwhile(ann: Client, database: D
 
 def test_somebody_with_many_slow_receivers_holds_up_nobody_elses(ann: Client, bob: Client, database: Database) -> None:
     for _ in range(20):
-        _register(ann, "https://slow.example.com/")
-    _register(bob, "https://example.com/")
+        _register(ann, "https://1.0.0.1/")
+    _register(bob, "https://1.1.1.1/")
     _announce(database, ann, times=40)
     _announce(database, bob)
     bobs = database.value("SELECT id FROM outbox WHERE user_id = %s AND webhook_id IS NOT NULL", bob.user["id"])
