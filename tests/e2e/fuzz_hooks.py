@@ -140,6 +140,14 @@ def _new_ids(path: str) -> dict[str, int]:
             file = {"name": "x.pdf", "content_type": "application/pdf", "size": 1, "sha256": "0" * 64}
             document = _created(client, f"/api/patients/{patient}/documents", **file)["document"]["id"]
             return {"id": patient} | ({"document_id": document} if rest else {})
+        case ["invitations", "{id}"]:
+            return {"id": _created(client, "/api/invitations", kind="delegate", access="read")["id"]}
+        case ["webhooks", "{id}"] | ["webhooks", "{id}", "deliveries"]:
+            there_are = client.get("/api/webhooks?limit=1").json()["items"]
+            new = {"url": "https://1.1.1.1/", "events": ["record.created"]}
+            return {"id": (there_are[0] if there_are else _created(client, "/api/webhooks", **new))["id"]}
+        case ["patients" | "appointments"] if "practice" in path:
+            _practice()
         case ["patients", "{id}"] if "practice" in path:
             return {"id": _opened(_practice())[0]}
     return {}
