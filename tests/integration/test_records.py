@@ -567,3 +567,10 @@ def test_what_a_record_says_is_in_no_log_no_audit_and_no_error(
     events = [(event["action"], event["resource"]) for event in ann.get("/api/audit").expect(200)["items"]]
     assert events[:2] == [("update", "record"), ("create", "record")]
     assert database.value("SELECT count(*) FROM audit_events WHERE changes::text LIKE %s", f"%{secret}%") == 0
+
+
+@pytest.mark.parametrize("number", ["1E1000000000000000000", "-1e-1000000000000000000"])
+def test_an_exponent_that_no_number_has_is_refused(ann: Client, number: str) -> None:
+    patient = ann.create("/api/patients", name="Zoë")["id"]
+    body = '{"kind": "observation", "content": {"code": {"text": "x"}, "unit": "kg", "value": N}}'.replace("N", number)
+    ann.post(f"/api/patients/{patient}/records", body).refuse(422, "validation")

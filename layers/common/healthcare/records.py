@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal, LiteralString, Self, Union
 
 from pydantic import (
@@ -63,6 +63,14 @@ Line = Annotated[str, _TRIMMED, StringConstraints(min_length=1, max_length=200, 
 ShortText = Annotated[str, _TRIMMED, StringConstraints(min_length=1, max_length=2_000, pattern=LINES), _NFC]
 Text = Annotated[str, _TRIMMED, StringConstraints(min_length=1, max_length=20_000, pattern=LINES), _NFC]
 Severity = TypeAliasType("Severity", Literal["mild", "moderate", "severe"])
+
+
+def _decimal(text: str) -> Decimal:
+    """Of an exponent that no Decimal has, one that is no number either, so that it is refused as such."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return Decimal("NaN")
 
 
 def _number(value: object) -> object:
@@ -217,7 +225,7 @@ class _WithContent(Input):
     def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
         """Numbers keep their digits, of which pydantic itself makes a float."""
         super().model_validate_json(json_data, **options)
-        return cls.model_validate(json.loads(json_data, parse_float=Decimal), **options)
+        return cls.model_validate(json.loads(json_data, parse_float=_decimal), **options)
 
 
 class NewRecord(_WithContent):
