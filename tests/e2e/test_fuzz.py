@@ -1,7 +1,7 @@
 """Schemathesis against the running API, by its own openapi.json: all checks (schemathesis.toml).
 
-In `make test` it does the same each time, without two phases: coverage, which sends thousands of boundary values, and
-examples, which other tests send. With all phases, for as long as you like, with other data each time:
+In `make test` it does the same each time, without the phase of coverage, which sends thousands of boundary values. With
+all phases, for as long as you like, with other data each time:
 
     FUZZ_SECONDS=600 python -m pytest tests/e2e/test_fuzz.py -s
 """
@@ -24,7 +24,7 @@ CONFIGURATION = Path("tests", "e2e", "schemathesis.toml")
 HOW_MUCH = (
     ["--max-time", os.environ["FUZZ_SECONDS"]]
     if "FUZZ_SECONDS" in os.environ
-    else ["--generation-deterministic", "--no-shrink", "--phases", "fuzzing,stateful"]
+    else ["--generation-deterministic", "--no-shrink", "--phases", "examples,fuzzing,stateful"]
 )
 
 
