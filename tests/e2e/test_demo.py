@@ -7,18 +7,23 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import HTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from standardwebhooks.webhooks import Webhook
 
 from local.database.postgres import free_port
 from tests.e2e.local_run import PROJECT, LocalRun, running
 from tools.demo.__main__ import DOCTORS, LOCAL_PASSWORD, PATIENTS_OF_A_USER
 from tools.demo.care import RECORDS, VISITS
 from tools.demo.people import USERS
+from tools.demo.receiver import Receiver
 
 
 @pytest.fixture(scope="module")
@@ -226,3 +231,27 @@ def test_webhooks_show_what_happens_as_it_happens(own_run: LocalRun, filled: str
         finally:
             receiver.kill()
     assert all_of(own_run, USERS[0]["email"], "/api/webhooks") == []
+
+
+def test_a_delivery_with_a_wrong_signature_or_an_old_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    signer, now = Webhook("whsec_c2VjcmV0"), datetime.now(UTC)
+    monkeypatch.setattr(Receiver, "secret", "whsec_c2VjcmV0")
+    body = json.dumps({"type": "record.created", "timestamp": now.isoformat(), "data": {}})
+
+    def headers(at: datetime) -> dict[str, str]:
+        signature = signer.sign("msg_1", at, body)
+        return {"webhook-id": "msg_1", "webhook-timestamp": str(int(at.timestamp())), "webhook-signature": signature}
+
+    with HTTPServer(("127.0.0.1", 0), Receiver) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        answers = [
+            httpx.post(f"http://127.0.0.1:{server.server_port}/", content=content, headers=sent).status_code
+            for content, sent in (
+                (body, headers(now)),
+                (f"{body} ", headers(now)),
+                (body, headers(now - timedelta(minutes=10))),
+                (body, {}),
+            )
+        ]
+        server.shutdown()
+    assert answers == [204, 401, 401, 401]
