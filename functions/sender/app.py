@@ -20,9 +20,9 @@ from healthcare.platform.logs import logger
 from healthcare.platform.settings import settings
 
 AT_ONCE = 100
-CLAIM_SECONDS = 45  # seconds; then the next run goes on
-BATCH_SECONDS = 0.05  # seconds, so that one call settles many
-POLL_SECONDS = 2  # seconds, while something slow is on its way
+CLAIM_SECONDS = 45  # then the next run goes on
+BATCH_SECONDS = 0.05  # so that one call settles many
+POLL_SECONDS = 2  # while something slow is on its way
 # What trying again does not change.
 HOPELESS = ("MessageRejected", "BadRequestException", "ValueError")
 

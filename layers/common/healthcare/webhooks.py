@@ -200,21 +200,14 @@ def deliveries(db: Database, id: int, query: PageQuery) -> Page[Delivery]:
 
 
 def resend(db: Database, id: int, delivery_id: int) -> Delivery:
-    """With the same `webhook-id`."""
+    """With the same `webhook-id`. One that is on its way stays as it is: only ten of a webhook may be."""
     delivery = db.row(
         Delivery,
         """
         UPDATE outbox
            SET state = 'pending', attempts = 0, due_at = now(), is_claimed = false, finished_at = NULL
          WHERE id = %(delivery_id)s AND webhook_id = %(id)s
-           AND NOT (state = 'pending' AND is_claimed AND due_at > now())
-        RETURNING id, kind AS event, state, attempts, answer, due_at, created_at
-        """,
-        id=id,
-        delivery_id=delivery_id,
-    ) or db.row(  # it is on its way: only ten of a webhook may be
-        Delivery,
-        """
+           AND NOT (state = 'pending' AND is_claimed AND due_at > now());
         SELECT id, kind AS event, state, attempts, answer, due_at, created_at
           FROM outbox
          WHERE id = %(delivery_id)s AND webhook_id = %(id)s
