@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import secrets
+import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
@@ -120,6 +121,17 @@ class Database:
         with self.connect() as connection:
             row = connection.execute(query, values).fetchone()
         return row[0] if row else None
+
+    def waiting(self) -> object:
+        """How many statements wait for a lock."""
+        return self.value(
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s", self.name
+        )
+
+    def wait_for_a_lock(self) -> None:
+        """Until a statement waits for one."""
+        while not self.waiting():
+            time.sleep(0.01)
 
 
 KEPT = ["appointment_transitions", "schema_migrations", "time_zones"]  # what migrations fill

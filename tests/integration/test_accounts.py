@@ -146,7 +146,7 @@ def test_a_repetition_after_a_rotation_of_keys_gives_the_same_successor(
     first = {"refresh_token": ann.tokens["refresh_token"]}
     successor = anonymous.post("/api/auth/refresh", first).expect(200)["refresh_token"]
     tokens = anonymous.gateway.environments["auth"].modules["healthcare.platform.tokens"]
-    before = tokens._keys  # type: ignore[attr-defined]
+    before = tokens._keys
     monkeypatch.setattr(tokens, "_keys", before._replace(current="new", keys={"new": b"n" * 32, **before.keys}))
     assert anonymous.post("/api/auth/refresh", first).expect(200)["refresh_token"] == successor
     assert anonymous.post("/api/auth/refresh", {"refresh_token": successor}).expect(200)["refresh_token"] != successor
@@ -356,7 +356,7 @@ def test_a_login_that_was_on_its_way_does_not_survive_a_new_password(
 ) -> None:
     """The password changes while the login is comparing hashes."""
     logins = anonymous.gateway.environments["auth"].modules["healthcare.accounts.logins"]
-    compare = logins.matches  # type: ignore[attr-defined]
+    compare = logins.matches
 
     def slow(password: str, password_hash: str | None) -> bool:
         with database.connect() as connection:

@@ -13,6 +13,15 @@ def _close(client: Client) -> None:
     client.post("/api/auth/close", {"current_password": client.user["password"]}).expect(204)
 
 
+def _left_after_each_run(post: Post, database: Database, table: str) -> list[object]:
+    """How many rows the request has left, and then each run of the sender until all is erased."""
+    left = [database.value(f"SELECT count(*) FROM {table}")]
+    while database.value("SELECT count(*) FROM closings"):
+        post.send()
+        left.append(database.value(f"SELECT count(*) FROM {table}"))
+    return left
+
+
 def test_it_takes_the_password_and_a_code_where_there_is_a_second_factor(ann: Client, database: Database) -> None:
     ann.post("/api/auth/close", {"current_password": "wrong horse"}).refuse(403, "forbidden")
     with database.connect() as connection:
@@ -91,11 +100,7 @@ def test_a_large_account_is_closed_at_once_and_erased_by_the_sender(
     ).expect(201)
     other = new_patient(sign_up("Eve"))
     _close(ann)
-    left = [database.value("SELECT count(*) FROM patients")]
-    while database.value("SELECT count(*) FROM closings"):
-        post.send()
-        left.append(database.value("SELECT count(*) FROM patients"))
-    assert left == [1151, 651, 151, 2]
+    assert _left_after_each_run(post, database, "patients") == [1151, 651, 151, 2]
     assert database.value("SELECT id FROM patients WHERE owner_id <> %s", ann.user["id"]) == other
 
 
@@ -133,11 +138,7 @@ def test_an_account_of_many_mappings_is_erased_a_few_of_them_at_a_time(
             " SELECT owner_id, p.id, d.id FROM patients AS p, doctors AS d"
         )
     _close(ann)
-    left = [database.value("SELECT count(*) FROM mappings")]
-    while database.value("SELECT count(*) FROM closings"):
-        post.send()
-        left.append(database.value("SELECT count(*) FROM mappings"))
-    assert left == [2800, 1800, 800, 0]
+    assert _left_after_each_run(post, database, "mappings") == [2800, 1800, 800, 0]
     assert database.value("SELECT count(*) FROM patients") == 0
     assert broken_audit_links(database.conninfo("healthcare_owner")) == []
 

@@ -1,6 +1,5 @@
 """What an operator erases where the law lets a patient be forgotten, and hands over to another account."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -103,8 +102,6 @@ def test_an_erasure_and_who_closes_the_patient_take_turns(
         with connection.transaction():
             connection.execute("SELECT FROM mappings WHERE id = %s FOR UPDATE", [mapping])
             erasure = pool.submit(erase_patient, database.conninfo("healthcare_owner"), patient)
-            waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s"
-            while not database.value(waiting, database.name):
-                time.sleep(0.01)
+            database.wait_for_a_lock()
             connection.execute("SELECT FROM audit_heads WHERE owner_id = %s FOR UPDATE", [ann.user["id"]])
         assert erasure.result(timeout=30)

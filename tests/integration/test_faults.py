@@ -120,10 +120,7 @@ def test_what_a_deadlock_undid_is_done_once_more(ann: Client, database: Database
         answers: list[Answer] = []
         deletion = threading.Thread(target=lambda: answers.append(ann.delete(f"/api/patients/{patient['id']}")))
         deletion.start()
-        while not database.value(
-            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s", database.name
-        ):
-            pass
+        database.wait_for_a_lock()
         other.execute("UPDATE patients SET name = 'Yan'")
     deletion.join()
     answers[0].expect(204)

@@ -96,7 +96,7 @@ class Idempotency(RuleBasedStateMachine):
     def the_database_holds_what_the_model_does(self) -> None:
         with self.database.connect() as connection:
             for url in ("/api/patients", "/api/doctors"):
-                ids = connection.execute(f"SELECT id FROM {url.removeprefix('/api/')}").fetchall()  # type: ignore[arg-type]
+                ids = connection.execute(f"SELECT id FROM {url.removeprefix('/api/')}").fetchall()
                 assert {id for (id,) in ids} == {id for of, id in self.rows if of == url}
             stored = connection.execute(
                 """

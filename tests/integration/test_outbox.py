@@ -234,7 +234,7 @@ def test_a_reset_goes_nowhere_when_the_address_changes_while_it_is_claimed(
     token = re.findall(r"#token=(\S+)", shown(mail)["text"])[0]
     anonymous.post("/api/auth/forgot", {"email": ann.user["email"]}).expect(202)
     outbox = ann.gateway.environments["outbox"].modules["healthcare.messages.outbox"]
-    tokens_of = outbox._with_tokens  # type: ignore[attr-defined]
+    tokens_of = outbox._with_tokens
 
     def changed_before(*arguments: Any) -> Any:
         anonymous.post("/api/auth/verify", {"token": token})

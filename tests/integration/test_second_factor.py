@@ -102,7 +102,7 @@ def test_a_confirmation_counts_for_the_secret_and_the_code_that_it_was_made_of(
     set_up = {"current_password": ann.user["password"]}
     phone = Phone(base64.b32decode(ann.post("/api/auth/mfa/totp", set_up).expect(201)["secret"]), [])
     second_factor = ann.gateway.environments["auth"].modules["healthcare.accounts.second_factor"]
-    proof_of = second_factor._proof  # type: ignore[attr-defined]
+    proof_of = second_factor._proof
 
     def overtaken(account: object, code: str) -> object:
         monkeypatch.undo()
@@ -194,7 +194,7 @@ def test_the_token_of_the_first_step_is_good_for_nothing_else(
         anonymous.post("/api/auth/mfa", body).refuse(401, "unauthenticated")
     later = time.time() + 301
     module = ann.gateway.environments["auth"].modules["healthcare.accounts.second_factor"]
-    monkeypatch.setattr(module.time, "time", lambda: later)  # type: ignore[attr-defined]
+    monkeypatch.setattr(module.time, "time", lambda: later)
     body = {"mfa_token": token, "code": totp.code_of(phone.secret, int(later // totp.PERIOD))}
     anonymous.post("/api/auth/mfa", body).refuse(401, "unauthenticated")
 
@@ -283,25 +283,25 @@ def test_rotated_keys_still_open_what_old_ones_sealed_and_seal_it_anew(
 ) -> None:
     current = rotate_data_keys(ann.gateway.environments["rotate_keys"])
     sealing = ann.gateway.environments["auth"].modules["healthcare.platform.sealing"]
-    sealing._keys.clear()  # type: ignore[attr-defined]
+    sealing._keys.clear()
     for code in (phone.code(), phone.code(1)):
         anonymous.post("/api/auth/mfa", {"mfa_token": _mfa_token(ann), "code": code}).expect(200)
         sealed = bytes(database.value("SELECT sealed_secret FROM authenticators"))  # type: ignore[call-overload]
         assert sealed[1 : 1 + sealed[0]].decode() == current
-    sealing._keys.clear()  # type: ignore[attr-defined]
+    sealing._keys.clear()
 
 
 def test_a_sealed_secret_opens_for_its_own_account_only(ann: Client, phone: Phone, database: Database) -> None:
     sealing = ann.gateway.environments["auth"].modules["healthcare.platform.sealing"]
     sealed = bytes(database.value("SELECT sealed_secret FROM authenticators"))  # type: ignore[call-overload]
     context = f"authenticator of {ann.user['id']}"
-    assert sealing.unseal(sealed, context) == phone.secret  # type: ignore[attr-defined]
+    assert sealing.unseal(sealed, context) == phone.secret
     begin = 1 + sealed[0]  # before it is the id of the key
     altered = [sealed[:at] + bytes([sealed[at] ^ 1]) + sealed[at + 1 :] for at in range(begin, len(sealed))]
     cut = [sealed[:length] for length in range(begin, len(sealed))]
     for wrong, name in ((sealed, "authenticator of 9"), *((wrong, context) for wrong in altered + cut)):
         with pytest.raises(ValueError, match="sealed"):
-            sealing.unseal(wrong, name)  # type: ignore[attr-defined]
+            sealing.unseal(wrong, name)
 
 
 def test_an_admin_without_a_second_factor_is_a_user_where_it_is_required(

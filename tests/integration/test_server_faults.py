@@ -233,27 +233,21 @@ def test_a_connection_that_is_cut_while_a_statement_runs(
             target=lambda: answers.append(ann.post("/api/patients", {"name": "Yan"}, headers=key))
         )
         creation.start()
-        _wait_until(lambda: _statements_waiting(database) == 1)
+        _wait_until(lambda: database.waiting() == 1)
         wire.cut()
         if not key:
             creation.join(10)
             _unavailable(answers[0])
         else:  # it is sent again, and waits for the first one's end
-            _wait_until(lambda: _statements_waiting(database) == 2)
+            _wait_until(lambda: database.waiting() == 2)
     creation.join(10)
-    _wait_until(lambda: _statements_waiting(database) == 0)
+    _wait_until(lambda: database.waiting() == 0)
     if key:
         created = answers[0].expect(201)
         assert database.value("SELECT array_agg(id) FROM patients WHERE name = 'Yan'") == [created["id"]]
     else:
         assert database.value("SELECT count(*) FROM patients WHERE name = 'Yan'") in (0, 1)
     assert ann.create("/api/patients", name="Xan")["name"] == "Xan"
-
-
-def _statements_waiting(database: Database) -> object:
-    return database.value(
-        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s", database.name
-    )
 
 
 # A file system that is really full would have to be mounted, which takes root. What the server does there: it refuses

@@ -1,6 +1,5 @@
 """Delegates, invitations and doctors' accounts: who comes in, what they may do, and until when."""
 
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -480,14 +479,12 @@ def test_a_mapping_that_somebody_deletes_meanwhile_leaves_no_other_open(
     doctor = bob.create("/api/doctors", name="Who", specialty="Time")["id"]
     link(bob, doctor, bob)
     _open_many(database, ann, doctor, 5001)
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s"
     with ThreadPoolExecutor(1) as pool, database.connect("healthcare_api") as connection:
         with connection.transaction():
             connection.execute("SELECT act_as(%s, 'user', 'test')", [ann.user["id"]])
             connection.execute("DELETE FROM mappings WHERE id = (SELECT min(id) FROM mappings)")
             unlinking = pool.submit(bob.delete, f"/api/doctors/{doctor}/account")
-            while not database.value(waiting, database.name):
-                time.sleep(0.01)
+            database.wait_for_a_lock()
         unlinking.result().expect(204)
     post.send()
     assert database.value("SELECT count(*) FROM mappings WHERE access <> 'none'") == 0
@@ -595,20 +592,24 @@ def test_a_delegate_of_a_doctors_account_is_its_reception_and_sees_no_opened_pat
 # However many patients there are --------------------------------------------------------------------------------------
 
 
+def _rows_read_so_far(database: Database, connection: psycopg.Connection) -> int:
+    """Of tables and indexes, by PostgreSQL's own count; `connection` is who reads."""
+    connection.execute("SELECT pg_stat_force_next_flush()")
+    counted = """
+        SELECT (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes)
+             + (SELECT sum(seq_tup_read) FROM pg_stat_user_tables)
+    """
+    return int(str(database.value(counted)))
+
+
 def rows_read(client: Client, url: str, headers: dict[str, str], database: Database) -> int:
     """How many rows and entries of indexes PostgreSQL reads for a GET, by its own count."""
     folder = url.split("/")[2].split("?")[0]
     client.get(url, headers=headers).expect(200)
     connection = client.gateway.environments[folder].modules["healthcare.database.connection"].connect()
-    counted = """
-        SELECT (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes)
-             + (SELECT sum(seq_tup_read) FROM pg_stat_user_tables)
-    """
-    connection.execute("SELECT pg_stat_force_next_flush()")
-    before = database.value(counted)
+    before = _rows_read_so_far(database, connection)
     client.get(url, headers=headers).expect(200)
-    connection.execute("SELECT pg_stat_force_next_flush()")
-    return int(str(database.value(counted))) - int(str(before))
+    return _rows_read_so_far(database, connection) - before
 
 
 def test_a_doctors_and_a_delegates_requests_read_as_much_among_20_000_patients_as_among_ten(
@@ -682,22 +683,17 @@ def test_a_change_of_one_mapping_reads_as_little_after_thousands_were_closed_on_
             """
         )
         connection.execute("VACUUM ANALYZE")
-    counted = """
-        SELECT (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes)
-             + (SELECT sum(seq_tup_read) FROM pg_stat_user_tables)
-    """
     read = []
     with database.connect("healthcare_api") as connection:
         for user, statement, id in (
             (ann, "SELECT unlink_doctor(%s, NULL)", doctor),
             (eve, "UPDATE mappings SET access = 'write' WHERE id = %s", mapping),
         ):
-            before = database.value(counted)
+            before = _rows_read_so_far(database, connection)
             with connection.transaction():
                 connection.execute("SELECT act_as(%s, 'user', 'test')", [user.user["id"]])
                 connection.execute(statement, [id])
-            connection.execute("SELECT pg_stat_force_next_flush()")
-            read.append(int(str(database.value(counted))) - int(str(before)))
+            read.append(_rows_read_so_far(database, connection) - before)
     assert read[0] > 5000
     assert read[1] < 200
 

@@ -513,9 +513,7 @@ def test_of_two_that_would_be_the_twentieth_one_is_refused(ann: Client, database
                 [ann.user["id"]],
             )
             second = pool.submit(ann.post, "/api/webhooks", body)
-            waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s"
-            while not database.value(waiting, database.name):
-                time.sleep(0.01)
+            database.wait_for_a_lock()
         second.result().refuse(409, "too-many-webhooks")
 
 
